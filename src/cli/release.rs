@@ -1,0 +1,124 @@
+//! `casedrop release MIRROR`: ends a hold by hand, with open eyes.
+//!
+//! What will be deleted is shown first, and its number must come back: typed, or as `--count`. A number that is no
+//! longer right releases nothing.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::Path;
+
+use super::exit::{Ended, Exit, Failed};
+use super::out::Out;
+use super::words::{files, moment, plain};
+use super::{context, logging, retry};
+use crate::config::DeletePolicy;
+use crate::control::Request;
+use crate::core::model::HoldCode;
+use crate::types::UnixMillis;
+
+/// Leaves a hold, after showing what will happen.
+///
+/// Shows the hold and how many files are gone here and will be deleted at Connect; then asks for that number. Without a
+/// terminal, --count must give it exactly.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  casedrop release claims\n  casedrop release claims --count 120")]
+pub struct Args {
+    /// The mirror.
+    mirror: String,
+    /// How many files may be deleted; must be exactly the number that casedrop finds.
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+}
+
+/// Files named before the question.
+const SHOWN: usize = 20;
+
+pub fn run(args: &Args, config: Option<&Path>, out: &mut Out) -> Ended {
+    let config = context::config(config)?;
+    logging::start(&config.log, "warn")?;
+    let now = UnixMillis::now();
+    let (found, _) = context::ask(&config, |view| {
+        let mirrors = match context::only(context::mirrors(&config, view)?, Some(&args.mirror)) {
+            Ok(mirrors) => mirrors,
+            Err(failed) => return Ok(Err(failed)),
+        };
+        let Some(mirror) = mirrors.into_iter().next() else { return Ok(Err(Failed::usage("no such mirror"))) };
+        let Some(id) = mirror.id else { return Ok(Ok((mirror, 0, Vec::new()))) };
+        Ok(Ok((mirror, view.absent_count(id)?, view.absent_due(id, now, SHOWN)?)))
+    })?;
+    let (mirror, count, absent) = found?;
+    let Some(hold) = mirror.row.as_ref().and_then(|row| row.hold.clone()) else {
+        writeln!(out, "mirror {} is not held: nothing to release", mirror.name)?;
+        return Ok(Exit::Done);
+    };
+    writeln!(out, "mirror {} is held: {} since {}", mirror.name, hold.code, moment(hold.since, now))?;
+    writeln!(out, "  {}", plain(&hold.detail))?;
+    match hold.code {
+        HoldCode::RootReplaced => {
+            writeln!(out, "  The folder that now stands at {} will be taken as the mirror's.", mirror.root.display())?;
+        }
+        HoldCode::RootMissing | HoldCode::RootUnreadable | HoldCode::Auth => {
+            writeln!(out, "  As long as its cause is there, the hold comes back.")?;
+        }
+        HoldCode::RootEmptied | HoldCode::DeleteBudget | HoldCode::AllChanged | HoldCode::JournalRebuilt => {}
+    }
+    let keeps = mirror.config.as_ref().is_some_and(|config| config.delete == DeletePolicy::Keep);
+    if keeps {
+        writeln!(out, "  Nothing will be deleted at Connect: the mirror has delete = \"keep\".")?;
+    } else {
+        writeln!(out, "  {} gone here; their attachments will be deleted at Connect, for good:", files(count))?;
+    }
+    for row in absent.iter().take(if keeps { 0 } else { SHOWN }) {
+        writeln!(out, "    {}", row.path)?;
+    }
+    if !keeps && count > absent.len() as u64 {
+        writeln!(out, "    and {} more: `casedrop list --mirror {}`", count - absent.len() as u64, mirror.name)?;
+    }
+    out.flush()?;
+    confirm(args.count, count)?;
+    let released = u32::try_from(count).unwrap_or(u32::MAX);
+    let request = Request::Release { mirror: mirror.name.clone(), count: released };
+    let reply = context::runtime(true)?.block_on(Box::pin(retry::send(&config, &request)))?;
+    writeln!(
+        out,
+        "released{}",
+        if reply.text.is_empty() { String::new() } else { format!(": {}", plain(&reply.text)) }
+    )?;
+    Ok(Exit::Done)
+}
+
+/// The number must come back.
+fn confirm(given: Option<u64>, count: u64) -> Result<(), Failed> {
+    let refused = |text: String| Failed::new(Exit::Person, format!("{text}; nothing was released"));
+    let given = match given {
+        Some(given) => given,
+        None if std::io::stdin().is_terminal() => {
+            // The question belongs to the conversation, not to the results.
+            let _ = write!(std::io::stderr(), "Type the number of files to be deleted ({count}) to go on: ");
+            let mut line = String::new();
+            let read = std::io::stdin().read_line(&mut line);
+            let answer = read.ok().and_then(|_| line.trim().parse().ok());
+            answer.ok_or_else(|| refused(format!("{:?} is not the number {count}", line.trim())))?
+        }
+        None => {
+            return Err(refused("a person has to confirm this".to_owned())
+                .hint(format!("run it in a terminal, or give --count {count} if that is what you want")));
+        }
+    };
+    if given == count {
+        return Ok(());
+    }
+    Err(refused(format!("{given} is not the number of files gone here, which is {count}"))
+        .hint("look at the list again"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_exact_number_releases() {
+        assert_eq!(confirm(Some(3), 3), Ok(()));
+        assert_eq!(confirm(Some(2), 3).unwrap_err().exit, Exit::Person);
+        assert_eq!(confirm(Some(0), 3).unwrap_err().exit, Exit::Person);
+    }
+}

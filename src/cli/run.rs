@@ -1,0 +1,36 @@
+//! `casedrop run`: the daemon.
+
+use std::path::Path;
+
+use super::exit::{Ended, Exit};
+use super::{context, logging};
+use crate::config::Config;
+
+/// The daemon: watches the folders and keeps Connect in step.
+///
+/// Runs until SIGTERM or Ctrl-C, which finishes or parks what is in flight; a second one ends at once. SIGHUP reads the
+/// configuration again; a broken one is refused and the old one stays in force. Logs go to stderr.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  casedrop run
+  casedrop --config ./casedrop.toml run
+  CASEDROP_LOG=debug casedrop run")]
+pub struct Args {}
+
+pub fn run(_: &Args, path: Option<&Path>) -> Ended {
+    let config = context::checked_config(path)?;
+    logging::start(&config.log, &config.log.level)?;
+    let path = path.map(Path::to_owned);
+    let reload = move || {
+        let config = Config::load(path.as_deref(), &|name| std::env::var_os(name)).map_err(|e| e.to_string())?;
+        let problems = config.check_paths();
+        if problems.is_empty() {
+            return Ok(config);
+        }
+        Err(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+    };
+    let runtime = context::runtime(true)?;
+    runtime.block_on(Box::pin(crate::run::daemon(config, Box::new(reload))))?;
+    Ok(Exit::Done)
+}

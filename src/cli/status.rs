@@ -1,0 +1,254 @@
+//! `casedrop status`: is everything where it should be?
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::context::{self, Known};
+use super::exit::{Ended, Exit};
+use super::out::Out;
+use super::words::{files, moment, plain, span};
+use crate::config::{Config, DeletePolicy};
+use crate::core::model::Stage;
+use crate::core::plan::ABSENT;
+use crate::journal::{JournalError, View};
+use crate::types::{ByteCount, RelPath, UnixMillis};
+
+/// Mirrors, files per verdict, holds, throughput.
+///
+/// Works while the daemon runs and when it does not; changes nothing.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  casedrop status\n  casedrop status --json | jq '.mirrors[].counts'")]
+pub struct Args {
+    /// One JSON object, for scripts.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Most attachments looked at for the count of open clean-ups.
+const MOST: usize = 100_000;
+
+#[derive(Debug, Serialize)]
+struct Report {
+    journal: String,
+    /// False before the first run.
+    journal_exists: bool,
+    daemon: Daemon,
+    mirrors: Vec<Mirror>,
+    throughput: Throughput,
+    cleanups: Cleanups,
+}
+
+#[derive(Debug, Serialize)]
+struct Daemon {
+    runs: bool,
+    pid: Option<u32>,
+}
+
+#[derive(Debug, Serialize)]
+struct Mirror {
+    name: String,
+    root: String,
+    configured: bool,
+    hold: Option<Hold>,
+    watch: Option<String>,
+    scanned_at: Option<String>,
+    counts: serde_json::Map<String, serde_json::Value>,
+    oldest_not_visible: Option<Oldest>,
+    deletes_waiting: Deletes,
+    #[serde(skip)]
+    scanned: Option<UnixMillis>,
+}
+
+#[derive(Debug, Serialize)]
+struct Hold {
+    code: &'static str,
+    detail: String,
+    since: String,
+    remedy: &'static str,
+    #[serde(skip)]
+    at: UnixMillis,
+}
+
+#[derive(Debug, Serialize)]
+struct Oldest {
+    path: RelPath,
+    verdict: String,
+    since: String,
+    age_seconds: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Deletes {
+    files: u64,
+    /// When the first grace ends; `None` when nothing waits or nothing will be deleted.
+    next_at: Option<String>,
+    #[serde(skip)]
+    next: Option<UnixMillis>,
+}
+
+#[derive(Debug, Serialize)]
+struct Throughput {
+    last_minute: Amount,
+    last_hour: Amount,
+    last_day: Amount,
+}
+
+#[derive(Debug, Serialize)]
+struct Amount {
+    files: u64,
+    bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Cleanups {
+    /// Attempts and old versions on their way out at Connect.
+    deleting: u64,
+    /// Start calls whose answer was lost and that were not looked into yet.
+    unsure: u64,
+}
+
+pub fn run(args: &Args, config: Option<&Path>, out: &mut Out) -> Ended {
+    let config = context::config(config)?;
+    let now = UnixMillis::now();
+    let ((mirrors, throughput, cleanups), journal_exists) = context::ask(&config, |view| {
+        let mirrors = context::mirrors(&config, view)?;
+        let mirrors = mirrors.iter().map(|mirror| look(view, mirror, now)).collect::<Result<Vec<_>, _>>()?;
+        Ok((mirrors, throughput(view, now)?, cleanups(view)?))
+    })?;
+    let daemon = context::daemon(&config.journal_path);
+    let report = Report {
+        journal: config.journal_path.display().to_string(),
+        journal_exists,
+        daemon: Daemon { runs: daemon.is_some(), pid: daemon.flatten() },
+        mirrors,
+        throughput,
+        cleanups,
+    };
+    if args.json {
+        out.pretty(&report)?;
+    } else {
+        show(&config, &report, now, out)?;
+    }
+    Ok(Exit::Done)
+}
+
+fn look(view: &View, mirror: &Known, now: UnixMillis) -> Result<Mirror, JournalError> {
+    let mut shown = Mirror {
+        name: mirror.name.clone(),
+        root: mirror.root.display().to_string(),
+        configured: mirror.config.is_some(),
+        hold: None,
+        watch: None,
+        scanned_at: None,
+        counts: serde_json::Map::new(),
+        oldest_not_visible: None,
+        deletes_waiting: Deletes { files: 0, next_at: None, next: None },
+        scanned: None,
+    };
+    let Some(row) = &mirror.row else { return Ok(shown) };
+    shown.hold = row.hold.as_ref().map(|hold| Hold {
+        code: hold.code.as_str(),
+        detail: plain(&hold.detail),
+        since: hold.since.to_string(),
+        remedy: hold.code.remedy(),
+        at: hold.since,
+    });
+    shown.watch.clone_from(&row.watch);
+    shown.scanned = row.scanned_at;
+    shown.scanned_at = row.scanned_at.map(|at| at.to_string());
+    shown.counts = view.counts(Some(row.id))?.iter().map(|(word, n)| ((*word).to_owned(), (*n).into())).collect();
+    shown.oldest_not_visible = view.oldest_not_visible(row.id)?.map(|(file, since)| Oldest {
+        path: file.path,
+        verdict: file.verdict.to_string(),
+        since: since.to_string(),
+        age_seconds: now.since(since).as_secs(),
+    });
+    let policy = mirror.config.as_ref().map(|config| (config.delete, config.delete_grace));
+    let next = match policy {
+        Some((DeletePolicy::Propagate, grace)) => view.next_absent_since(row.id)?.map(|since| since.plus(grace)),
+        Some((DeletePolicy::Keep, _)) | None => None,
+    };
+    shown.deletes_waiting = Deletes { files: view.absent_count(row.id)?, next_at: next.map(|at| at.to_string()), next };
+    Ok(shown)
+}
+
+fn throughput(view: &View, now: UnixMillis) -> Result<Throughput, JournalError> {
+    let within = |span: Duration| {
+        let since = UnixMillis(now.0.saturating_sub(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)));
+        view.approved_since(since).map(|(files, bytes)| Amount { files, bytes })
+    };
+    Ok(Throughput {
+        last_minute: within(Duration::from_secs(60))?,
+        last_hour: within(Duration::from_secs(3_600))?,
+        last_day: within(Duration::from_secs(86_400))?,
+    })
+}
+
+fn cleanups(view: &View) -> Result<Cleanups, JournalError> {
+    let deleting = view.attachments_in_stage(Stage::Deleting, None, MOST)?;
+    let deleting = deleting.iter().filter(|a| a.reason.as_deref() != Some(ABSENT)).count();
+    let unsure = view.unsure(MOST)?.len();
+    Ok(Cleanups { deleting: deleting as u64, unsure: unsure as u64 })
+}
+
+fn show(config: &Config, report: &Report, now: UnixMillis, out: &mut Out) -> Result<(), super::exit::Failed> {
+    match (report.daemon.runs, report.daemon.pid) {
+        (true, Some(pid)) => writeln!(out, "daemon     runs (process {pid})")?,
+        (true, None) => writeln!(out, "daemon     runs")?,
+        (false, _) => writeln!(out, "daemon     does not run")?,
+    }
+    if !report.journal_exists {
+        return writeln!(out, "journal    {}", context::no_journal(config));
+    }
+    writeln!(out, "journal    {}", report.journal)?;
+    let amount = |a: &Amount| format!("{}, {}", files(a.files), ByteCount(a.bytes));
+    let t = &report.throughput;
+    writeln!(
+        out,
+        "delivered  last minute {}; last hour {}; last day {}",
+        amount(&t.last_minute),
+        amount(&t.last_hour),
+        amount(&t.last_day)
+    )?;
+    let c = &report.cleanups;
+    if c.deleting + c.unsure > 0 {
+        writeln!(out, "clean-ups  {} being deleted at Connect, {} to be looked into", c.deleting, c.unsure)?;
+    }
+    for mirror in &report.mirrors {
+        let gone = if mirror.configured { "" } else { "  (no longer configured)" };
+        writeln!(out, "\nmirror     {}{gone}", mirror.name)?;
+        writeln!(out, "  root     {}", mirror.root)?;
+        if let Some(hold) = &mirror.hold {
+            writeln!(out, "  HELD     {} since {}: {}", hold.code, moment(hold.at, now), hold.detail)?;
+            writeln!(out, "           {}", hold.remedy)?;
+        }
+        writeln!(out, "  watch    {}", mirror.watch.as_deref().unwrap_or("not yet"))?;
+        let scanned = mirror.scanned.map_or_else(|| "never".to_owned(), |at| moment(at, now));
+        writeln!(out, "  scanned  {scanned}")?;
+        writeln!(out, "  files    {}", counts(&mirror.counts))?;
+        if let Some(oldest) = &mirror.oldest_not_visible {
+            let age = span(Duration::from_secs(oldest.age_seconds));
+            writeln!(out, "  waiting  {age}, the longest: {} ({})", oldest.path, plain(&oldest.verdict))?;
+        }
+        let deletes = &mirror.deletes_waiting;
+        if deletes.files > 0 {
+            let when = deletes.next.map(|at| format!(", next at {}", moment(at, now))).unwrap_or_default();
+            writeln!(out, "  deletes  {} gone here, still at Connect{when}", files(deletes.files))?;
+        }
+    }
+    Ok(())
+}
+
+/// `3 attached, 1 parked`; zeros are left out.
+fn counts(counts: &serde_json::Map<String, serde_json::Value>) -> String {
+    let order = crate::core::model::Verdict::WORDS;
+    let shown: Vec<String> = order
+        .iter()
+        .filter_map(|word| Some((word, counts.get(*word)?.as_u64()?)))
+        .filter(|(_, n)| *n > 0)
+        .map(|(word, n)| format!("{n} {word}"))
+        .collect();
+    if shown.is_empty() { "none".to_owned() } else { shown.join(", ") }
+}

@@ -1,0 +1,127 @@
+//! The configuration in force, as the TOML that would produce it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use toml::{Table, Value};
+
+use super::units::{show_duration, show_size};
+use super::{Config, DeletePolicy, Domain, LogFormat, Mirror, WatchMode};
+use crate::core::naming::FileNaming;
+use crate::core::routing::Routing;
+
+impl Config {
+    /// The configuration in force, defaults filled in, as TOML that [`Config::parse`] reads back.
+    pub fn effective(&self) -> String {
+        let connect = &self.connect;
+        let domain = connect.cases_domain.as_ref().map(|domain| match domain {
+            Domain::Arn(text) | Domain::Id(text) => text.as_str(),
+        });
+        let mut text = String::new();
+        push(
+            &mut text,
+            "[connect]",
+            [
+                ("region", connect.region.as_deref().map(Value::from)),
+                ("instance_id", Some(Value::from(connect.instance_id.as_str()))),
+                ("cases_domain", domain.map(Value::from)),
+                ("profile", connect.profile.as_deref().map(Value::from)),
+                ("endpoint_url", connect.endpoint_url.as_deref().map(Value::from)),
+                ("cases_endpoint_url", connect.cases_endpoint_url.as_deref().map(Value::from)),
+            ],
+        );
+        push(&mut text, "[journal]", [("path", Some(path(&self.journal_path)))]);
+        let limits = &self.limits;
+        let bandwidth = limits.bandwidth.map_or_else(|| "off".to_owned(), |bytes| format!("{}/s", show_size(bytes)));
+        push(
+            &mut text,
+            "[limits]",
+            [
+                ("requests_per_second", Some(Value::from(limits.requests_per_second))),
+                ("burst", Some(Value::from(limits.burst))),
+                ("uploads_in_flight", Some(Value::from(i64::try_from(limits.uploads_in_flight).unwrap_or(i64::MAX)))),
+                ("bandwidth", Some(Value::from(bandwidth))),
+                ("url_expiry", Some(duration(limits.url_expiry))),
+            ],
+        );
+        let format = match self.log.format {
+            LogFormat::Auto => "auto",
+            LogFormat::Text => "text",
+            LogFormat::Json => "json",
+        };
+        push(
+            &mut text,
+            "[log]",
+            [
+                ("format", Some(Value::from(format))),
+                ("level", Some(Value::from(self.log.level.as_str()))),
+                ("hide_names", Some(Value::from(self.log.hide_names))),
+            ],
+        );
+        for mirror in &self.mirrors {
+            push(&mut text, "[[mirror]]", mirror_pairs(mirror));
+        }
+        text
+    }
+}
+
+fn mirror_pairs(mirror: &Mirror) -> [(&'static str, Option<Value>); 16] {
+    let (case, case_from) = match &mirror.routing {
+        Routing::Arn(arn) => (Some(Value::from(arn.as_str())), None),
+        Routing::Id(id) => (Some(Value::from(id.as_str())), None),
+        Routing::ByPath(pattern) => (None, Some(Value::from(pattern.as_str()))),
+    };
+    let naming = match mirror.naming {
+        FileNaming::Path => "path",
+        FileNaming::Base => "base",
+    };
+    let watch = match mirror.watch {
+        WatchMode::Auto => "auto",
+        WatchMode::Native => "native",
+        WatchMode::Poll => "poll",
+    };
+    let delete = match mirror.delete {
+        DeletePolicy::Propagate => "propagate",
+        DeletePolicy::Keep => "keep",
+    };
+    let tags: Table = mirror.tags.iter().map(|(key, value)| (key.clone(), Value::from(value.as_str()))).collect();
+    [
+        ("name", Some(Value::from(mirror.name.as_str()))),
+        ("path", Some(path(&mirror.path))),
+        ("case", case),
+        ("case_from", case_from),
+        ("mode", Some(Value::from("mirror"))),
+        ("include", Some(Value::from(mirror.scope.include().to_vec()))),
+        ("exclude", Some(Value::from(mirror.scope.exclude().to_vec()))),
+        ("builtin_excludes", Some(Value::from(mirror.scope.builtin()))),
+        ("file_name", Some(Value::from(naming))),
+        ("settle", Some(duration(mirror.settle))),
+        ("rescan", Some(duration(mirror.rescan))),
+        ("watch", Some(Value::from(watch))),
+        ("delete", Some(Value::from(delete))),
+        ("delete_grace", Some(duration(mirror.delete_grace))),
+        ("delete_budget", Some(Value::from(mirror.delete_budget.to_string()))),
+        ("tags", Some(Value::from(tags))),
+    ]
+}
+
+fn push<const N: usize>(text: &mut String, header: &str, pairs: [(&str, Option<Value>); N]) {
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    text.push_str(header);
+    text.push('\n');
+    for (key, value) in pairs {
+        if let Some(value) = value {
+            text.push_str(&format!("{key} = {value}\n"));
+        }
+    }
+}
+
+fn path(path: &Path) -> Value {
+    Value::from(path.to_string_lossy().into_owned())
+}
+
+fn duration(duration: Duration) -> Value {
+    Value::from(show_duration(duration))
+}

@@ -1,0 +1,199 @@
+//! Checks of the configured paths against the disk.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::problem::one_line;
+use super::{Config, Problem};
+
+impl Config {
+    /// What is wrong with the folders that exist now: a root that is a file or a symbolic link, roots that overlap,
+    /// a journal inside a root. A missing or unreadable root is no problem here: it becomes the hold
+    /// `root-missing` or `root-unreadable`, and ends by itself.
+    pub fn check_paths(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let roots: Vec<Place> = self.mirrors.iter().map(|mirror| Place::of(&mirror.path)).collect();
+        for (at, (mirror, root)) in self.mirrors.iter().zip(&roots).enumerate() {
+            let mut complain = |message: String| problems.push(self.root_problem(at, &message));
+            if let Some(message) = wrong_kind(&mirror.path) {
+                complain(message);
+                continue;
+            }
+            for (earlier, other) in self.mirrors.iter().zip(&roots).take(at) {
+                let relation = if root.is_same(other) {
+                    "is the same folder as"
+                } else if root.is_below(other) {
+                    "lies inside"
+                } else if other.is_below(root) {
+                    "contains"
+                } else {
+                    continue;
+                };
+                complain(format!(
+                    "it {relation} the root of mirror \"{}\" ({}); a file may belong to one mirror only",
+                    earlier.name,
+                    earlier.path.display()
+                ));
+            }
+        }
+        let journal = Place::of(&self.journal_path);
+        for (mirror, root) in self.mirrors.iter().zip(&roots) {
+            if journal.is_below(root) || journal.is_same(root) {
+                let message = format!(
+                    "the journal must not lie inside the root of a mirror, here of \"{}\" ({}): it changes at every step",
+                    mirror.name,
+                    mirror.path.display()
+                );
+                problems.push(self.problem("journal.path", self.places.journal_line, &self.journal_path, &message));
+            }
+        }
+        problems
+    }
+
+    fn root_problem(&self, at: usize, message: &str) -> Problem {
+        let line = self.places.mirror_lines.get(at).copied().flatten();
+        let (name, path) =
+            self.mirrors.get(at).map(|m| (m.name.as_str(), m.path.as_path())).unwrap_or(("", Path::new("")));
+        self.problem(&format!("mirror[{name}].path"), line, path, message)
+    }
+
+    fn problem(&self, key: &str, line: Option<usize>, path: &Path, message: &str) -> Problem {
+        Problem {
+            origin: self.places.origin.clone(),
+            line,
+            column: None,
+            key: key.to_owned(),
+            value: Some(one_line(&format!("{path:?}"))),
+            message: one_line(message),
+        }
+    }
+}
+
+/// Why the path cannot be a root, if something else stands there.
+fn wrong_kind(path: &Path) -> Option<String> {
+    let kind = std::fs::symlink_metadata(path).ok()?.file_type();
+    if kind.is_symlink() {
+        let real = std::fs::canonicalize(path).map(|real| format!(": {}", real.display())).unwrap_or_default();
+        return Some(format!("it is a symbolic link, which could be turned elsewhere; give the real path{real}"));
+    }
+    (!kind.is_dir()).then(|| "it is no folder; a mirror takes the files below a folder".to_owned())
+}
+
+/// A path with symbolic links resolved as far as it exists.
+struct Place {
+    real: PathBuf,
+    /// Device and inode of the path itself, if it exists, then of the folders above it that do.
+    ids: Vec<(u64, u64)>,
+    exists: bool,
+}
+
+impl Place {
+    fn of(path: &Path) -> Self {
+        let found = path.ancestors().find_map(|a| std::fs::canonicalize(a).ok().map(|real| (a, real)));
+        let (real, exists) = match found {
+            Some((ancestor, real)) => {
+                let missing = path.strip_prefix(ancestor).unwrap_or(Path::new(""));
+                let exists = missing.as_os_str().is_empty();
+                (if exists { real } else { real.join(missing) }, exists)
+            }
+            None => (path.to_owned(), false),
+        };
+        let ids = real.ancestors().filter_map(|a| std::fs::metadata(a).ok()).map(|m| (m.dev(), m.ino())).collect();
+        Self { real, ids, exists }
+    }
+
+    /// One folder, also through two mounts of it.
+    fn is_same(&self, other: &Self) -> bool {
+        let same_id = self.exists && other.exists && self.ids.first() == other.ids.first() && !self.ids.is_empty();
+        self.real == other.real || same_id
+    }
+
+    fn is_below(&self, other: &Self) -> bool {
+        let own = usize::from(self.exists);
+        let above = other.ids.first().filter(|_| other.exists);
+        let by_id = above.is_some_and(|id| self.ids.iter().skip(own).any(|a| a == id));
+        (self.real != other.real && self.real.starts_with(&other.real)) || by_id
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn config(journal: &Path, roots: &[&Path]) -> Config {
+        let mut text = format!(
+            "[connect]\ninstance_id = \"11111111-2222-4333-8444-555555555555\"\n[journal]\npath = {journal:?}\n"
+        );
+        for (at, root) in roots.iter().enumerate() {
+            text.push_str(&format!(
+                "[[mirror]]\nname = \"m{at}\"\npath = {root:?}\n\
+                 case = \"arn:aws:cases:eu-west-2:123456789012:domain/d/case/c\"\n"
+            ));
+        }
+        Config::parse(&text, Path::new("c.toml"), &|_| None).unwrap()
+    }
+
+    fn shown(journal: &Path, roots: &[&Path]) -> Vec<String> {
+        config(journal, roots).check_paths().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn roots_that_are_apart_are_fine_and_may_be_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b, missing) = (dir.path().join("a"), dir.path().join("ab"), dir.path().join("missing"));
+        std::fs::create_dir_all(&a).unwrap();
+        std::fs::create_dir_all(&b).unwrap();
+        assert_eq!(shown(&dir.path().join("state/journal.db"), &[&a, &b, &missing]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_root_must_be_a_real_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let (real, link, file) = (dir.path().join("real"), dir.path().join("link"), dir.path().join("file"));
+        std::fs::create_dir(&real).unwrap();
+        symlink(&real, &link).unwrap();
+        std::fs::write(&file, "x").unwrap();
+        let problems = shown(Path::new("/nowhere/j.db"), &[&link, &file]);
+        assert_eq!(problems.len(), 2, "{problems:?}");
+        assert!(problems[0].starts_with(&format!("c.toml:7: mirror[m0].path = {link:?}: it is a symbolic link")));
+        assert!(problems[0].ends_with(&format!("give the real path: {}", real.canonicalize().unwrap().display())));
+        assert!(problems[1].starts_with(&format!("c.toml:11: mirror[m1].path = {file:?}: it is no folder")));
+        let slash = dir.path().join("link/");
+        assert_eq!(shown(Path::new("/nowhere/j.db"), &[&slash]).len(), 1, "a trailing slash does not hide a link");
+    }
+
+    #[test]
+    fn overlapping_roots_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let (outer, link) = (dir.path().join("outer"), dir.path().join("link"));
+        let inner = outer.join("inner");
+        std::fs::create_dir_all(&inner).unwrap();
+        symlink(&outer, &link).unwrap();
+        let one = |roots: &[&Path]| {
+            let problems = shown(Path::new("/nowhere/j.db"), roots);
+            assert_eq!(problems.len(), 1, "{problems:?}");
+            problems.concat()
+        };
+        assert!(one(&[&outer, &outer]).contains("is the same folder as the root of mirror \"m0\""));
+        assert!(one(&[&outer, &inner]).contains("it lies inside"));
+        assert!(one(&[&inner, &outer]).contains("it contains"));
+        assert!(one(&[&outer, &link.join("inner")]).contains("it lies inside"), "through a link above the root");
+        assert!(one(&[&outer, &link.join("missing")]).contains("it lies inside"), "a root that does not exist yet");
+        assert!(one(&[&dir.path().join("no/a"), &dir.path().join("no")]).contains("it contains"), "both missing");
+    }
+
+    #[test]
+    fn a_journal_inside_a_root_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, link) = (dir.path().join("root"), dir.path().join("link"));
+        std::fs::create_dir(&root).unwrap();
+        symlink(&root, &link).unwrap();
+        for journal in [root.join("journal.db"), link.join("state/journal.db")] {
+            let problems = shown(&journal, &[&root]);
+            assert_eq!(problems.len(), 1, "{problems:?}");
+            assert!(problems[0].starts_with("c.toml:4: journal.path = "), "{problems:?}");
+        }
+    }
+}

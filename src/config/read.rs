@@ -1,0 +1,341 @@
+//! From TOML to a checked [`Config`].
+
+use std::collections::HashMap;
+use std::ops::{Range, RangeInclusive};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
+
+use toml::de::DeTable;
+
+use super::load::origin;
+use super::problem::Sink;
+use super::section::Section;
+use super::{
+    Config, Connect, DeletePolicy, Domain, Env, Limits, Log, LogFormat, Mirror, Places, Problem, WatchMode, defaults,
+};
+use crate::core::budget::DeleteBudget;
+use crate::core::naming::FileNaming;
+use crate::core::routing::{Routing, parse_uuid};
+use crate::core::scope::{Scope, ScopeList};
+
+/// The service takes 50 tags (SERVICE.md 1.1); ten are kept for our own.
+const MAX_TAGS: usize = 40;
+const MAX_TAG_KEY: usize = 128;
+const MAX_TAG_VALUE: usize = 256;
+const MAX_MIRROR_NAME: usize = 64;
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3_600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Bytes per second: less would starve every upload, more is no limit.
+const BANDWIDTH: RangeInclusive<u64> = (1 << 10)..=(1 << 40);
+
+impl Config {
+    /// Checks the text of a file; `path` is its name in problems, `env` finds the default place of the journal.
+    ///
+    /// # Errors
+    /// Every problem, in the order of the lines.
+    pub fn parse(text: &str, path: &Path, env: Env<'_>) -> Result<Self, Vec<Problem>> {
+        let mut problems = Sink::new(text, origin(path));
+        let document = match DeTable::parse(text) {
+            Ok(document) => document,
+            Err(e) => {
+                problems.syntax(e.span().map_or(0, |span| span.start), e.message());
+                return Err(problems.into_problems());
+            }
+        };
+        let root = Section::root(document.get_ref());
+        let sink = &mut problems;
+        root.check_keys(sink, "");
+        let connect_section = root.table(sink, "connect");
+        let has_domain = connect_section.has("cases_domain");
+        let connect = connect(sink, &connect_section);
+        let journal = root.table(sink, "journal");
+        let journal_path = journal_path(sink, &journal, env);
+        let section = root.table(sink, "limits");
+        let limits = limits(sink, &section);
+        let section = root.table(sink, "log");
+        let log = log(sink, &section);
+        let mut places = Places { origin: origin(path), ..Places::default() };
+        places.journal_line = journal.span("path").map(|span| sink.line(span.start));
+        let mut sections = root.tables(sink, "mirror");
+        if !root.has("mirror") || root.is_empty_list("mirror") {
+            let at = root.span("mirror").map(|span| span.start);
+            sink.key("mirror", at, "at least one [[mirror]] is required: a folder and the case it belongs to");
+        }
+        let names = mirror_names(sink, &mut sections);
+        let mut mirrors = Vec::new();
+        for (section, name) in sections.iter().zip(names) {
+            places.mirror_lines.push(section.span("path").map(|span| sink.line(span.start)));
+            mirrors.extend(mirror(sink, section, name, has_domain));
+        }
+        let problems = problems.into_problems();
+        match (connect, journal_path) {
+            (Some(connect), Some(journal_path)) if problems.is_empty() => {
+                Ok(Self { connect, journal_path, limits, log, mirrors, places })
+            }
+            _ => Err(problems),
+        }
+    }
+}
+
+fn connect(sink: &mut Sink<'_>, section: &Section<'_>) -> Option<Connect> {
+    section.check_keys(sink, "connect");
+    let region = section.text(sink, "region", |text| {
+        let ok = (1..=64).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        ok.then(|| text.to_owned()).ok_or_else(|| "it must be the name of a Region, such as \"eu-west-2\"".to_owned())
+    });
+    if !section.has("instance_id") {
+        section.missing(sink, "instance_id", "the id (a UUID) or the ARN of the Connect instance");
+    }
+    let instance_id = section.text(sink, "instance_id", |text| {
+        let wrong = "it must be the instance's id (a UUID, not its alias) or its ARN \
+                     (arn:aws:connect:REGION:ACCOUNT:instance/ID)";
+        let id = parse_uuid(text).or_else(|| is_arn(text, "connect", "instance").then(|| text.to_owned()));
+        id.ok_or_else(|| wrong.to_owned())
+    });
+    let cases_domain = section.text(sink, "cases_domain", |text| {
+        let wrong = "it must be the domain's id (a UUID, not its name) or its ARN \
+                     (arn:aws:cases:REGION:ACCOUNT:domain/ID)";
+        let arn = || is_arn(text, "cases", "domain").then(|| Domain::Arn(text.to_owned()));
+        parse_uuid(text).map(Domain::Id).or_else(arn).ok_or_else(|| wrong.to_owned())
+    });
+    let profile = section.text(sink, "profile", |text| {
+        let ok = (1..=256).contains(&text.len()) && !text.chars().any(char::is_control);
+        ok.then(|| text.to_owned())
+            .ok_or_else(|| "it must be the name of a profile of the AWS configuration".to_owned())
+    });
+    let endpoint_url = section.secret_text(sink, "endpoint_url", endpoint);
+    let cases_endpoint_url = section.secret_text(sink, "cases_endpoint_url", endpoint);
+    Some(Connect { region, instance_id: instance_id?, cases_domain, profile, endpoint_url, cases_endpoint_url })
+}
+
+/// Whether `text` is `arn:PARTITION:SERVICE:REGION:ACCOUNT:KIND/ID` (SERVICE.md 3.2).
+fn is_arn(text: &str, service: &str, kind: &str) -> bool {
+    let plain = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    let parts: Vec<&str> = text.split(':').collect();
+    let ["arn", partition, own, region, account, resource] = parts.as_slice() else { return false };
+    let id = resource.split_once('/').filter(|(word, _)| *word == kind).map(|(_, id)| id);
+    *own == service && text.len() <= 400 && [*partition, *region, *account, id.unwrap_or("")].into_iter().all(plain)
+}
+
+/// An `http://` or `https://` URL. Its value is never repeated, because one with a user part holds a password.
+fn endpoint(text: &str) -> Result<String, String> {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let rest = rest.ok_or("it must be a URL that begins with https:// or http://")?;
+    if rest.contains(['@', '?', '#']) {
+        return Err("it must have no user, password, `?` or `#` part".to_owned());
+    }
+    let host = rest.split(['/', ':']).next().unwrap_or_default();
+    let host = if rest.starts_with('[') { rest } else { host };
+    if host.is_empty() || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err("it must be a URL with a host, such as \"http://127.0.0.1:4566\"".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+fn journal_path(sink: &mut Sink<'_>, section: &Section<'_>, env: Env<'_>) -> Option<PathBuf> {
+    section.check_keys(sink, "journal");
+    if section.has("path") {
+        return section.text(sink, "path", absolute);
+    }
+    let folder = |name: &str| env(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let state = env("STATE_DIRECTORY").and_then(|list| {
+        // systemd gives a list when the unit names several.
+        let first = list.as_bytes().split(|b| *b == b':').next()?;
+        Some(PathBuf::from(std::ffi::OsStr::from_bytes(first))).filter(|path| path.is_absolute())
+    });
+    let xdg = || folder("XDG_STATE_HOME").map(|path| path.join("casedrop"));
+    let home = || folder("HOME").map(|path| path.join(".local/state/casedrop"));
+    let found = state.or_else(xdg).or_else(home).map(|path| path.join("journal.db"));
+    if found.is_none() {
+        section.missing(sink, "path", "none of $STATE_DIRECTORY, $XDG_STATE_HOME and $HOME gives a default");
+    }
+    found
+}
+
+fn limits(sink: &mut Sink<'_>, section: &Section<'_>) -> Limits {
+    section.check_keys(sink, "limits");
+    let requests_per_second = section.number(sink, "requests_per_second", 0.01..=1_000_000.0);
+    let burst = section.integer(sink, "burst", 1..=1_000_000);
+    let uploads_in_flight = section.integer(sink, "uploads_in_flight", 1..=256);
+    let bandwidth = section.size_or_off(sink, "bandwidth", BANDWIDTH);
+    let url_expiry = section.duration(sink, "url_expiry", 5 * SECOND..=300 * SECOND);
+    if let (Some(expiry), Some(span)) = (url_expiry, section.span("url_expiry"))
+        && expiry.subsec_nanos() != 0
+    {
+        sink.value(&section.key("url_expiry"), span, "the service takes whole seconds only; allowed is 5s to 5m");
+    }
+    Limits {
+        requests_per_second: requests_per_second.unwrap_or(defaults::REQUESTS_PER_SECOND),
+        burst: burst.unwrap_or(defaults::BURST),
+        uploads_in_flight: uploads_in_flight.unwrap_or(defaults::UPLOADS_IN_FLIGHT),
+        bandwidth: bandwidth.flatten(),
+        url_expiry: url_expiry.unwrap_or(defaults::URL_EXPIRY),
+    }
+}
+
+fn log(sink: &mut Sink<'_>, section: &Section<'_>) -> Log {
+    section.check_keys(sink, "log");
+    let formats = [("auto", LogFormat::Auto), ("text", LogFormat::Text), ("json", LogFormat::Json)];
+    let levels = ["error", "warn", "info", "debug", "trace"].map(|level| (level, level));
+    Log {
+        format: section.choice(sink, "format", &formats).unwrap_or(LogFormat::Auto),
+        level: section.choice(sink, "level", &levels).unwrap_or(defaults::LEVEL).to_owned(),
+        hide_names: section.boolean(sink, "hide_names").unwrap_or(false),
+    }
+}
+
+/// The checked, unique names; a section whose name is usable is called by it from here on.
+fn mirror_names(sink: &mut Sink<'_>, sections: &mut [Section<'_>]) -> Vec<Option<String>> {
+    let mut lines: HashMap<String, usize> = HashMap::new();
+    let mut names = Vec::new();
+    for section in sections {
+        if !section.has("name") {
+            section.missing(sink, "name", "a short name for the mirror, such as \"scans\"");
+        }
+        let name = section.text(sink, "name", |text| {
+            let ok = (1..=MAX_MIRROR_NAME).contains(&text.len())
+                && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+            ok.then(|| text.to_owned())
+                .ok_or_else(|| format!("a name has 1 to {MAX_MIRROR_NAME} letters (a-z, A-Z), digits, `-`, `_` or `.`"))
+        });
+        if let (Some(name), Some(span)) = (&name, section.span("name")) {
+            match lines.get(name) {
+                Some(line) => {
+                    let message = format!("the mirror on line {line} has this name already; names are unique");
+                    sink.value(&section.key("name"), span, message);
+                }
+                None => {
+                    lines.insert(name.clone(), sink.line(span.start));
+                    section.name = format!("mirror[{name}]");
+                }
+            }
+        }
+        names.push(name);
+    }
+    names
+}
+
+fn mirror(sink: &mut Sink<'_>, section: &Section<'_>, name: Option<String>, has_domain: bool) -> Option<Mirror> {
+    section.check_keys(sink, "mirror");
+    if !section.has("path") {
+        section.missing(sink, "path", "the folder to mirror, an absolute path");
+    }
+    let path = section.text(sink, "path", absolute);
+    let routing = routing(sink, section, has_domain);
+    section.text(sink, "mode", |text| match text {
+        "mirror" => Ok(()),
+        "ingest" => Err("`mode = \"ingest\"` is not supported yet; allowed is \"mirror\"".to_owned()),
+        _ => Err("allowed is \"mirror\"".to_owned()),
+    });
+    let scope = scope(sink, section);
+    let naming = section.choice(sink, "file_name", &[("path", FileNaming::Path), ("base", FileNaming::Base)]);
+    let settle = section.duration(sink, "settle", Duration::ZERO..=HOUR);
+    let rescan = section.duration(sink, "rescan", SECOND..=7 * DAY);
+    let watches = [("auto", WatchMode::Auto), ("native", WatchMode::Native), ("poll", WatchMode::Poll)];
+    let watch = section.choice(sink, "watch", &watches);
+    let deletes = [("propagate", DeletePolicy::Propagate), ("keep", DeletePolicy::Keep)];
+    let delete = section.choice(sink, "delete", &deletes);
+    let delete_grace = section.duration(sink, "delete_grace", Duration::ZERO..=30 * DAY);
+    let delete_budget = section.text(sink, "delete_budget", |text| {
+        DeleteBudget::parse(text).map_err(|e| format!("{e}; allowed is {}", DeleteBudget::ALLOWED))
+    });
+    let tags = section.text_map(sink, "tags", tag);
+    if let Some(span) = section.span("tags").filter(|_| tags.len() > MAX_TAGS) {
+        sink.value(&section.key("tags"), span, format!("{} tags; allowed are {MAX_TAGS} for each mirror", tags.len()));
+    }
+    Some(Mirror {
+        name: name?,
+        path: path?,
+        routing: routing?,
+        scope: scope?,
+        naming: naming.unwrap_or(FileNaming::Path),
+        settle: settle.unwrap_or(defaults::SETTLE),
+        rescan: rescan.unwrap_or(defaults::RESCAN),
+        watch: watch.unwrap_or(WatchMode::Auto),
+        delete: delete.unwrap_or(DeletePolicy::Propagate),
+        delete_grace: delete_grace.unwrap_or(defaults::DELETE_GRACE),
+        delete_budget: delete_budget.unwrap_or(DeleteBudget::DEFAULT),
+        tags,
+    })
+}
+
+fn routing(sink: &mut Sink<'_>, section: &Section<'_>, has_domain: bool) -> Option<Routing> {
+    let case = section.text(sink, "case", Routing::one_case);
+    let by_path = section.text(sink, "case_from", Routing::by_path);
+    let key = match (section.has("case"), section.has("case_from")) {
+        (true, false) => "case",
+        (false, true) => "case_from",
+        (true, true) => {
+            let at = section.span("case_from").map(|span| span.start);
+            let message =
+                "`case` and `case_from` exclude each other: name one case for all files, or find it in each path";
+            sink.key(&section.key("case_from"), at, message);
+            return None;
+        }
+        (false, false) => {
+            section.missing(sink, "case", "the case that the files belong to; or `case_from` to find it in each path");
+            return None;
+        }
+    };
+    let routing = case.or(by_path)?;
+    if routing.needs_domain() && !has_domain {
+        let at = section.span(key).map(|span| span.start);
+        let message =
+            "a case id alone does not say where the case is: set connect.cases_domain (or give the case's ARN)";
+        sink.key(&section.key(key), at, message);
+    }
+    Some(routing)
+}
+
+fn scope(sink: &mut Sink<'_>, section: &Section<'_>) -> Option<Scope> {
+    let builtin = section.boolean(sink, "builtin_excludes").unwrap_or(true);
+    let (include, exclude) = (section.texts(sink, "include"), section.texts(sink, "exclude"));
+    let patterns = |list: &[(usize, String, Range<usize>)]| list.iter().map(|(_, p, _)| p.clone()).collect::<Vec<_>>();
+    match Scope::new(&patterns(&include), &patterns(&exclude), builtin) {
+        Ok(scope) => Some(scope),
+        Err(problems) => {
+            for problem in problems {
+                let (key, list) = match problem.list {
+                    ScopeList::Include => ("include", &include),
+                    ScopeList::Exclude => ("exclude", &exclude),
+                };
+                if let Some((at, _, span)) = list.get(problem.index) {
+                    sink.value(&format!("{}[{at}]", section.key(key)), span.clone(), problem.message);
+                }
+            }
+            None
+        }
+    }
+}
+
+fn tag(key: &str, value: &str) -> Result<(), String> {
+    let folded = key.to_ascii_lowercase();
+    if !(1..=MAX_TAG_KEY).contains(&key.chars().count()) {
+        return Err(format!("a tag's key has 1 to {MAX_TAG_KEY} characters"));
+    }
+    if folded.starts_with("aws:") || folded.starts_with("casedrop:") {
+        return Err("keys that begin with `aws:` or `casedrop:` are kept for AWS and for casedrop".to_owned());
+    }
+    if value.chars().count() > MAX_TAG_VALUE {
+        return Err(format!("a tag's value has at most {MAX_TAG_VALUE} characters"));
+    }
+    Ok(())
+}
+
+/// An absolute path without `..`, with `.` parts and a trailing `/` removed.
+fn absolute(text: &str) -> Result<PathBuf, String> {
+    let path = Path::new(text);
+    if !path.is_absolute() {
+        let hint = if text.starts_with('~') { " (`~` is not expanded)" } else { "" };
+        return Err(format!("it must be an absolute path, one that begins with `/`{hint}"));
+    }
+    if text.contains('\0') || path.components().any(|part| part == Component::ParentDir) {
+        return Err("it must be a path without `..` parts and NUL characters".to_owned());
+    }
+    Ok(path.components().collect())
+}

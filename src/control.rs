@@ -1,0 +1,198 @@
+//! The daemon's ear: a socket beside the journal, one JSON line in, one out.
+//!
+//! The journal has one writer, so what a person asks of a running daemon is done by the daemon. Without one, the
+//! command takes the journal's lock and does the same by itself. The socket is for the daemon's own user (0600).
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::fatal::Fatal;
+use crate::journal::{Journal, JournalError};
+use crate::record;
+use crate::types::{RelPath, UnixMillis};
+use crate::world::World;
+
+/// Longest request: some ten thousand paths.
+const LONGEST_LINE: u64 = 16 << 20;
+/// Longest wait for an answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a person asks for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Request {
+    /// Let parked and waiting files try again; no path = all of the mirror.
+    Retry { mirror: String, paths: Vec<Vec<u8>> },
+    /// End the mirror's hold and let `count` deletes go past the budget.
+    Release { mirror: String, count: u32 },
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Reply {
+    /// Files or holds that changed.
+    pub done: u64,
+    pub text: String,
+}
+
+/// Where the daemon on this journal listens.
+pub fn socket_path(journal: &Path) -> PathBuf {
+    let mut name = journal.as_os_str().to_owned();
+    name.push(".sock");
+    PathBuf::from(name)
+}
+
+/// Asks the daemon. `None`: none runs on this journal.
+///
+/// # Errors
+/// Why there was no answer, in words.
+pub async fn ask(journal: &Path, request: &Request) -> Result<Option<Reply>, String> {
+    let path = socket_path(journal);
+    let stream = match UnixStream::connect(&path).await {
+        Ok(stream) => stream,
+        Err(error) => {
+            use std::io::ErrorKind::{ConnectionRefused, NotFound};
+            if matches!(error.kind(), NotFound | ConnectionRefused) {
+                return Ok(None);
+            }
+            return Err(format!("the daemon's socket {} cannot be reached: {error}", path.display()));
+        }
+    };
+    let exchange = async {
+        let (read, mut write) = stream.into_split();
+        let mut line = serde_json::to_vec(request).map_err(|e| e.to_string())?;
+        line.push(b'\n');
+        write.write_all(&line).await.map_err(|e| e.to_string())?;
+        let mut answer = String::new();
+        BufReader::new(read.take(LONGEST_LINE)).read_line(&mut answer).await.map_err(|e| e.to_string())?;
+        serde_json::from_str::<Result<Reply, String>>(&answer).map_err(|e| e.to_string())?
+    };
+    match tokio::time::timeout(PATIENCE, exchange).await {
+        Ok(Ok(reply)) => Ok(Some(reply)),
+        Ok(Err(error)) => Err(format!("the daemon did not do it: {error}")),
+        Err(_) => Err("the daemon did not answer within 30 s; look at its log".to_owned()),
+    }
+}
+
+/// Does it without a daemon, under the journal's lock.
+///
+/// # Errors
+/// The journal cannot be opened (a daemon started meanwhile, say), or there is no such mirror.
+pub async fn offline(config: &Config, request: &Request) -> Result<Reply, Fatal> {
+    let path = config.journal_path.clone();
+    let opened = tokio::task::spawn_blocking(move || Journal::open(&path)).await;
+    let journal = opened.unwrap_or_else(|error| Err(JournalError::internal(&error.to_string())))?;
+    let request = request.clone();
+    let reply = journal.write(move |tx| act(tx, &request)).await;
+    let closed = tokio::task::spawn_blocking(move || journal.close()).await;
+    drop(closed);
+    reply?.map_err(Fatal::usage)
+}
+
+/// One request in one transaction. The inner error is the asker's.
+fn act(tx: &crate::journal::Tx<'_>, request: &Request) -> Result<Result<Reply, String>, JournalError> {
+    let now = UnixMillis::now();
+    let (Request::Retry { mirror: name, .. } | Request::Release { mirror: name, .. }) = request;
+    let Some(mirror) = tx.mirror_by_name(name)? else {
+        return Ok(Err(format!("the journal knows no mirror `{name}`")));
+    };
+    match request {
+        Request::Retry { paths, .. } => {
+            let mut wanted: Vec<RelPath> = paths.iter().filter_map(|p| RelPath::new(p.as_slice())).collect();
+            if paths.is_empty() {
+                for word in ["parked", "queued", "deleting"] {
+                    wanted.extend(tx.files_with(mirror.id, word, None, usize::MAX)?.into_iter().map(|row| row.path));
+                }
+            }
+            let mut done = 0;
+            for path in &wanted {
+                done += u64::from(record::retry(tx, mirror.id, path, now)?);
+            }
+            Ok(Ok(Reply { done, text: format!("{done} of {} files try again", wanted.len()) }))
+        }
+        Request::Release { count, .. } => {
+            let Some(hold) = mirror.hold else { return Ok(Err(format!("the mirror `{name}` is not held"))) };
+            record::release(tx, mirror.id, *count, now)?;
+            Ok(Ok(Reply { done: 1, text: format!("the hold {} of `{name}` is released", hold.code) }))
+        }
+    }
+}
+
+/// Listens until `stop`. Without a socket the daemon runs all the same; only commands by hand need it.
+pub async fn listen(world: Arc<World>, journal: PathBuf, stop: CancellationToken) {
+    let path = socket_path(&journal);
+    // Left by a process that was killed: we hold the journal's lock, so nobody listens on it.
+    let _ = std::fs::remove_file(&path);
+    let listener = match UnixListener::bind(&path) {
+        Ok(listener) => listener,
+        Err(error) => {
+            let shown = path.display();
+            tracing::warn!("no control socket at {shown} ({error}): retry and release need the daemon stopped");
+            return;
+        }
+    };
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    if let Err(error) = std::fs::set_permissions(&path, private) {
+        tracing::warn!("the control socket {} cannot be made private: {error}", path.display());
+    }
+    loop {
+        tokio::select! {
+            // A connection that is not yet accepted is refused when the socket closes.
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => {
+                if let Ok((stream, _)) = accepted {
+                    tokio::spawn(serve(Arc::clone(&world), stream));
+                }
+            }
+        }
+    }
+    let _ = std::fs::remove_file(&path);
+}
+
+async fn serve(world: Arc<World>, stream: UnixStream) {
+    let (read, mut write) = stream.into_split();
+    let mut line = String::new();
+    let mut read = BufReader::new(read.take(LONGEST_LINE));
+    let got = tokio::time::timeout(PATIENCE, read.read_line(&mut line)).await;
+    if !matches!(got, Ok(Ok(n)) if n > 0) {
+        return;
+    }
+    let answer: Result<Reply, String> = match serde_json::from_str::<Request>(&line) {
+        Ok(request) => {
+            let asked = request.clone();
+            match world.journal.write(move |tx| act(tx, &asked)).await {
+                Ok(answer) => {
+                    after(&world, &request).await;
+                    answer
+                }
+                Err(error) => Err(error.to_string()),
+            }
+        }
+        Err(error) => Err(format!("not a request: {error}")),
+    };
+    if let Ok(mut text) = serde_json::to_vec(&answer) {
+        text.push(b'\n');
+        // Who asked may be gone.
+        let _ = write.write_all(&text).await;
+    }
+}
+
+/// Lets the loops see what was changed.
+async fn after(world: &World, request: &Request) {
+    let (Request::Retry { mirror: name, .. } | Request::Release { mirror: name, .. }) = request;
+    if let Some(mirror) = world.mirrors.iter().find(|m| m.config.name == *name) {
+        let id = mirror.id;
+        if let Ok(Some(row)) = world.journal.write(move |tx| tx.mirror(id)).await {
+            mirror.adopt_hold(row.hold);
+        }
+        mirror.bell.look_everywhere("asked for by hand");
+    }
+    world.work.notify_one();
+}

@@ -1,0 +1,14 @@
+//! What casedrop decides. Pure: no I/O, no clock, no randomness that is not an argument; imports nothing of
+//! the other modules but `types`.
+
+pub mod budget;
+pub mod model;
+pub mod naming;
+pub mod pacer;
+#[cfg(test)]
+mod pacer_sim;
+pub mod plan;
+pub mod retry;
+pub mod routing;
+pub mod scope;
+pub mod settle;

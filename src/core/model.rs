@@ -1,0 +1,507 @@
+//! The nouns of the journal: what a file, an attachment and a mirror look like at one moment.
+//!
+//! The same words stand in the tables, the log, the command line and the page (DESIGN §2).
+
+use std::fmt;
+
+use crate::types::{CaseArn, ClientToken, ContentHash, FileId, RelPath, UnixMillis};
+
+/// A row of the table `mirror`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MirrorId(pub i64);
+
+/// A row of the table `attachment`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AttachmentId(pub i64);
+
+/// What `fstat` says of a regular file. Identity is all of it; the content hash decides (LESSONS L60).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stat {
+    pub dev: u64,
+    pub inode: u64,
+    /// Bytes.
+    pub size: u64,
+    /// Nanoseconds since 1970, any sign: evidence of change, never of validity (L77).
+    pub mtime_ns: i64,
+    /// Nanoseconds since 1970.
+    pub ctime_ns: i64,
+}
+
+impl Stat {
+    /// Whether both show the same content as far as `stat` can tell: a change of ctime alone (a rename, a
+    /// change of owner) is none (L9).
+    pub fn same_content_as(&self, other: &Stat) -> bool {
+        (self.dev, self.inode, self.size, self.mtime_ns) == (other.dev, other.inode, other.size, other.mtime_ns)
+    }
+}
+
+/// One content of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Version {
+    /// Bytes.
+    pub size: u64,
+    pub hash: ContentHash,
+}
+
+/// Which root folder a mirror was last healthy on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RootIdentity {
+    /// `f_fsid` of `statfs`; 0 where the file system has none.
+    pub fsid: u64,
+    pub dev: u64,
+    pub inode: u64,
+}
+
+/// Defines an enum whose every value has one stable text, used in the journal, JSON and messages.
+macro_rules! words {
+    ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $text:literal,)+ }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name { $($(#[$vmeta])* $variant,)+ }
+
+        impl $name {
+            /// Every value, in the order of a life.
+            #[allow(dead_code, reason = "not every list of words is walked")]
+            pub const ALL: &[$name] = &[$($name::$variant,)+];
+
+            /// The stable text.
+            pub fn as_str(self) -> &'static str {
+                match self { $($name::$variant => $text,)+ }
+            }
+
+            /// The value of a stable text.
+            pub fn parse(text: &str) -> Option<Self> {
+                match text { $($text => Some($name::$variant),)+ _ => None }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { f.pad(self.as_str()) }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                s.serialize_str(self.as_str())
+            }
+        }
+    };
+}
+
+words! {
+    /// Where an attachment stands at Connect, as far as the journal knows.
+    ///
+    /// ```text
+    /// planned ─▶ started ─▶ stored ─▶ completed ─▶ approved ─┐
+    ///    │          │          │          ├─▶ rejected ──────┤
+    ///    │          │          │          └─▶ failed ────────┤
+    ///    └──────────┴──────────┴─▶ abandoned ────────────────┴─▶ deleting ─▶ deleted
+    /// ```
+    Stage {
+        /// The token is durable; a start call may have been sent.
+        Planned = "planned",
+        /// Connect gave a FileId; the URL lives in memory only.
+        Started = "started",
+        /// S3 took all bytes.
+        Stored = "stored",
+        /// Connect took the complete call; the scan is open.
+        Completed = "completed",
+        /// Agents can see it.
+        Approved = "approved",
+        /// The scanner refused it, or could not be asked (SERVICE.md 0.8).
+        Rejected = "rejected",
+        /// Connect gave up on it.
+        Failed = "failed",
+        /// We gave up on it before it was complete; its FileId, if any, is to be cleaned up.
+        Abandoned = "abandoned",
+        /// The delete call may have been sent.
+        Deleting = "deleting",
+        /// Gone at Connect, confirmed.
+        Deleted = "deleted",
+    }
+}
+
+impl Stage {
+    /// The one list of legal transitions (invariant 17).
+    pub fn may_become(self, next: Stage) -> bool {
+        use Stage::{Abandoned, Approved, Completed, Deleted, Deleting, Failed, Planned, Rejected, Started, Stored};
+        match self {
+            Planned => matches!(next, Started | Abandoned),
+            Started => matches!(next, Stored | Abandoned),
+            Stored => matches!(next, Completed | Approved | Rejected | Failed | Abandoned),
+            Completed => matches!(next, Approved | Rejected | Failed | Abandoned),
+            Approved | Rejected | Failed => matches!(next, Deleting | Deleted),
+            Abandoned => matches!(next, Deleting | Deleted),
+            Deleting => matches!(next, Deleted),
+            Deleted => false,
+        }
+    }
+
+    /// Whether the attempt still goes forward to `approved`.
+    pub fn is_under_way(self) -> bool {
+        matches!(self, Stage::Planned | Stage::Started | Stage::Stored | Stage::Completed)
+    }
+}
+
+words! {
+    /// Why a file waits for a person or a change (DESIGN §2, "park"). The texts are stable.
+    ParkCode {
+        EmptyFile = "empty-file",
+        TooLarge = "too-large",
+        TypeNotAllowed = "type-not-allowed",
+        BadName = "bad-name",
+        CaseFull = "case-full",
+        CaseSizeFull = "case-size-full",
+        CaseNotFound = "case-not-found",
+        AccessDenied = "access-denied",
+        StorageDenied = "storage-denied",
+        Rejected = "rejected",
+        Failed = "failed",
+        Refused = "refused",
+        Conflict = "conflict",
+        Vanished = "vanished",
+        Unreadable = "unreadable",
+    }
+}
+
+impl ParkCode {
+    /// One sentence on what to do, identical in log, command line and page.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::EmptyFile => "Connect takes no empty file: write content into it, or remove it.",
+            Self::TooLarge => {
+                "The file is larger than the instance allows: make it smaller, or let an administrator raise the \
+                 limit (Data storage, Attachments; at most 100 MiB), then `casedrop retry` it."
+            }
+            Self::TypeNotAllowed => {
+                "The instance does not take this file type: convert the file, or let an administrator add the \
+                 extension (Data storage, Attachments), then `casedrop retry` it."
+            }
+            Self::BadName => "Connect refused the attachment's name: rename the file.",
+            Self::CaseFull => {
+                "The case holds as many files as it may (50 by default): remove some there or have the quota \
+                 raised, then `casedrop retry` it."
+            }
+            Self::CaseSizeFull => {
+                "The files of the case are as large together as they may be: remove some there, then \
+                 `casedrop retry` it."
+            }
+            Self::CaseNotFound => {
+                "Connect knows no such case: correct the folder's name or the mirror's `case`, then \
+                 `casedrop retry` it."
+            }
+            Self::AccessDenied => {
+                "The credentials may not do this: compare the role with the policy that `casedrop check` prints, \
+                 then `casedrop retry` it."
+            }
+            Self::StorageDenied => {
+                "The bucket refused the upload: look at its policy and KMS key (Data storage, Attachments), then \
+                 `casedrop retry` it."
+            }
+            Self::Rejected => {
+                "The instance's scanner rejected the file, or could not be asked: check the file, then \
+                 `casedrop retry` it or remove it."
+            }
+            Self::Failed => {
+                "Connect gave up on the file several times: check that its content fits its extension, then \
+                 `casedrop retry` it."
+            }
+            Self::Refused => {
+                "Connect refused the request: read the reason in `casedrop why`, then `casedrop retry` it."
+            }
+            Self::Conflict => {
+                "Connect reports a conflict on this case: check whether it is being merged or holds a file of that \
+                 name, then `casedrop retry` it."
+            }
+            Self::Vanished => {
+                "The attachment disappeared at Connect before agents could see it: find out who removed it, then \
+                 `casedrop retry` it."
+            }
+            Self::Unreadable => "casedrop may not read the file: give its user the right to read it.",
+        }
+    }
+}
+
+/// What casedrop says of a file (DESIGN §2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// New or changed; waits until it has been quiet for `settle`.
+    Settling,
+    /// Its content is known and waits for a slot or for the next try.
+    Queued,
+    /// Between the start and the complete call.
+    Uploading,
+    /// Complete at Connect, not yet visible to agents.
+    Scanning,
+    /// Agents can see exactly this content.
+    Attached,
+    /// Absent here; waits for the end of its grace, or is being deleted at Connect.
+    Deleting,
+    /// Waits for a person or a change.
+    Parked(ParkCode),
+    /// Out of scope by the rule named.
+    Ignored(String),
+    /// No case could be told from the path; the text says why.
+    Unrouted(String),
+}
+
+impl Verdict {
+    /// The stable word, as the column `verdict` holds it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Settling => "settling",
+            Self::Queued => "queued",
+            Self::Uploading => "uploading",
+            Self::Scanning => "scanning",
+            Self::Attached => "attached",
+            Self::Deleting => "deleting",
+            Self::Parked(_) => "parked",
+            Self::Ignored(_) => "ignored",
+            Self::Unrouted(_) => "unrouted",
+        }
+    }
+
+    /// Every word, in the order of a life, for counts that show zeros.
+    pub const WORDS: [&str; 9] =
+        ["settling", "queued", "uploading", "scanning", "attached", "deleting", "parked", "ignored", "unrouted"];
+
+    /// The column `detail`: park code, rule or reason.
+    pub fn detail(&self) -> Option<&str> {
+        match self {
+            Self::Parked(code) => Some(code.as_str()),
+            Self::Ignored(text) | Self::Unrouted(text) => Some(text),
+            Self::Settling | Self::Queued | Self::Uploading | Self::Scanning | Self::Attached | Self::Deleting => None,
+        }
+    }
+
+    /// The verdict of the two columns; `None` when they hold something this program never wrote.
+    pub fn from_columns(word: &str, detail: Option<&str>) -> Option<Self> {
+        let text = || detail.unwrap_or_default().to_owned();
+        Some(match word {
+            "settling" => Self::Settling,
+            "queued" => Self::Queued,
+            "uploading" => Self::Uploading,
+            "scanning" => Self::Scanning,
+            "attached" => Self::Attached,
+            "deleting" => Self::Deleting,
+            "parked" => Self::Parked(ParkCode::parse(detail?)?),
+            "ignored" => Self::Ignored(text()),
+            "unrouted" => Self::Unrouted(text()),
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.detail() {
+            Some(detail) => write!(f, "{}({detail})", self.word()),
+            None => f.write_str(self.word()),
+        }
+    }
+}
+
+/// A row of the table `file`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileRow {
+    pub mirror: MirrorId,
+    pub path: RelPath,
+    /// The stat that goes with `hash`; before the first read, the stat at first sight.
+    pub stat: Stat,
+    /// The content last read; `None` until it was read once.
+    pub hash: Option<ContentHash>,
+    pub verdict: Verdict,
+    /// One sentence that goes with the verdict: when the next try is, what the service said.
+    pub note: Option<String>,
+    /// When casedrop first saw the path.
+    pub seen_at: UnixMillis,
+    /// Since when the verdict holds.
+    pub since: UnixMillis,
+    /// When its local absence was first seen, in a fully listed folder of a healthy root.
+    pub absent_since: Option<UnixMillis>,
+    /// Attempts made at the present version; numbers the next one.
+    pub attempt: u32,
+    /// Not before this time, when the last attempt asked for a wait.
+    pub next_attempt: Option<UnixMillis>,
+}
+
+impl FileRow {
+    /// The version last read.
+    pub fn version(&self) -> Option<Version> {
+        Some(Version { size: self.stat.size, hash: self.hash? })
+    }
+}
+
+/// A row of the table `attachment`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attachment {
+    pub id: AttachmentId,
+    pub mirror: MirrorId,
+    /// The local path it belongs to now (a move changes it).
+    pub path: RelPath,
+    pub case: CaseArn,
+    /// The name agents see.
+    pub name: String,
+    pub version: Version,
+    /// 1 for the first attempt at this version.
+    pub attempt: u32,
+    pub token: ClientToken,
+    pub file_id: Option<FileId>,
+    pub stage: Stage,
+    /// Why it is abandoned, rejected, failed, deleting.
+    pub reason: Option<String>,
+    /// A start call was sent and its answer is not journaled.
+    pub start_open: bool,
+    /// When a start call last ended without a certain answer: there may be a FileId we do not know. A sweep of
+    /// the case by our attempt tag settles it and sets this to `None`.
+    pub unsure_since: Option<UnixMillis>,
+    /// Calls that failed since the stage last changed.
+    pub tries: u32,
+    /// Not before this time.
+    pub next_attempt: Option<UnixMillis>,
+    pub last_error: Option<String>,
+    /// AWS request id of the last call, failed or not.
+    pub last_request_id: Option<String>,
+    pub created_at: UnixMillis,
+    pub started_at: Option<UnixMillis>,
+    pub stored_at: Option<UnixMillis>,
+    pub completed_at: Option<UnixMillis>,
+    /// When it became approved, rejected, failed or abandoned.
+    pub ended_at: Option<UnixMillis>,
+    pub deleted_at: Option<UnixMillis>,
+}
+
+impl Attachment {
+    /// Time since Connect took the complete call.
+    pub fn age(&self, now: UnixMillis) -> std::time::Duration {
+        self.completed_at.map_or(std::time::Duration::ZERO, |at| now.since(at))
+    }
+}
+
+words! {
+    /// A mirror-wide stop that waits for a person (DESIGN §2).
+    HoldCode {
+        RootMissing = "root-missing",
+        RootEmptied = "root-emptied",
+        RootReplaced = "root-replaced",
+        RootUnreadable = "root-unreadable",
+        DeleteBudget = "delete-budget",
+        AllChanged = "all-changed",
+        JournalRebuilt = "journal-rebuilt",
+        Auth = "auth",
+    }
+}
+
+impl HoldCode {
+    /// Whether uploads stop too, or only deletes.
+    pub fn stops_uploads(self) -> bool {
+        // Not `auth`: the calls themselves are what finds out that the credentials are good again.
+        match self {
+            Self::RootMissing | Self::RootReplaced | Self::RootUnreadable | Self::AllChanged | Self::JournalRebuilt => {
+                true
+            }
+            Self::RootEmptied | Self::DeleteBudget | Self::Auth => false,
+        }
+    }
+
+    /// One sentence on what to do, identical in log, command line and page.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::RootMissing => "Bring the folder back (mount it, or correct `path`); the hold then ends by itself.",
+            Self::RootEmptied => {
+                "If the files were removed on purpose, `casedrop release MIRROR`; else bring them back and the hold \
+                 ends by itself."
+            }
+            Self::RootReplaced => {
+                "Another folder or disk stands at the mirror's path: bring the right one back, or accept this one \
+                 with `casedrop release MIRROR`."
+            }
+            Self::RootUnreadable => "Give casedrop's user the right to list the folder; the hold then ends by itself.",
+            Self::DeleteBudget => {
+                "More files are gone than `delete_budget` allows in an hour: if that is intended, \
+                 `casedrop release MIRROR`; else bring them back and the hold ends by itself."
+            }
+            Self::AllChanged => "Nearly every file changed at once: if that is intended, `casedrop release MIRROR`.",
+            Self::JournalRebuilt => {
+                "The journal was lost, so what is attached already is not known: put a copy of it back, or accept that \
+                 every file is attached anew with `casedrop release MIRROR`."
+            }
+            Self::Auth => {
+                "AWS refuses the credentials: renew them and see `casedrop check`; the hold then ends by itself."
+            }
+        }
+    }
+}
+
+/// A hold in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    pub code: HoldCode,
+    /// What was seen, in words.
+    pub detail: String,
+    pub since: UnixMillis,
+}
+
+/// A row of the table `mirror`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MirrorRow {
+    pub id: MirrorId,
+    pub name: String,
+    /// The root's absolute path, bytes.
+    pub root: Vec<u8>,
+    /// `None` until the first healthy scan.
+    pub identity: Option<RootIdentity>,
+    pub hold: Option<Hold>,
+    /// Deletes that a person released past the budget, still to be used up.
+    pub released: u32,
+    /// End of the last full scan.
+    pub scanned_at: Option<UnixMillis>,
+    /// `native`, or `poll: REASON`; what the watcher last reported.
+    pub watch: Option<String>,
+}
+
+words! {
+    /// What the audit trail records (table `event`).
+    EventKind {
+        Seen = "seen",
+        Changed = "changed",
+        Unchanged = "unchanged",
+        Queued = "queued",
+        Started = "started",
+        Stored = "stored",
+        Completed = "completed",
+        Attached = "attached",
+        Rejected = "rejected",
+        Failed = "failed",
+        Abandoned = "abandoned",
+        Moved = "moved",
+        Absent = "absent",
+        Returned = "returned",
+        DeletePlanned = "delete-planned",
+        Deleted = "deleted",
+        Kept = "kept",
+        Parked = "parked",
+        Ignored = "ignored",
+        Unrouted = "unrouted",
+        Forgotten = "forgotten",
+        Retried = "retried",
+        TryFailed = "try-failed",
+        Swept = "swept",
+        Unlisted = "unlisted",
+        Held = "held",
+        Released = "released",
+    }
+}
+
+/// A row of the table `event`: what was done to which file, when, why, with what evidence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Grows with time; the cursor of `log --follow`.
+    pub id: i64,
+    pub at: UnixMillis,
+    pub mirror: MirrorId,
+    pub path: Option<RelPath>,
+    pub attachment: Option<AttachmentId>,
+    pub kind: EventKind,
+    /// Free words and evidence, as JSON: `{"text": "…", …}`.
+    pub detail: serde_json::Value,
+}

@@ -1,0 +1,347 @@
+//! The planner: what the disk shows, what the journal knows and what the policy says, compared; steps out.
+//!
+//! Pure and per file, so that a pass over any number of files needs no more memory than one of them, and so that
+//! `plan`, `sync` and `run` reach the same answer. The caller reads the view and applies the step in one journal
+//! transaction; nothing here can delete: [`Step::DeleteDue`] only names a candidate, which [`allow_deletes`]
+//! weighs for the whole mirror.
+//!
+//! Invariants kept here: 2 (two observations apart in time), 5 (leaving scope changes nothing remote), 11 (only
+//! `approved` counts), 13 (a step applied leaves `Nothing` to do), 14 (no state but the arguments).
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use super::budget::DeleteBudget;
+use super::model::{Attachment, FileRow, ParkCode, Stage, Stat, Verdict, Version};
+use crate::types::{CaseArn, ContentHash, RelPath, UnixMillis};
+
+/// Largest file Connect can be told to take, in bytes (SERVICE.md 1.1: 104857600, not adjustable).
+pub const LARGEST_FILE: u64 = 104_857_600;
+
+/// What the disk says of one path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen {
+    /// A regular file in scope.
+    Present(Stat, Content),
+    /// Something there that casedrop leaves alone; the text is the rule.
+    OutOfScope(String),
+    /// Not there, and its folder was listed completely below a healthy root.
+    Absent,
+}
+
+/// What is known of a present file's content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// Not read in this look: it has not been quiet long enough, or needs no reading.
+    Unread,
+    /// Read whole between two equal stats, after it had settled.
+    Read(ContentHash),
+    /// It had settled, and is larger than any instance takes: not read.
+    TooLarge,
+    /// It had settled and could not be read; the text says why.
+    Unreadable(String),
+}
+
+/// Where a path's attachment belongs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    pub case: CaseArn,
+    /// The name agents see.
+    pub name: String,
+}
+
+/// The parts of a mirror's policy that decide about one file.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    /// Whether local deletes reach Connect.
+    pub propagate_deletes: bool,
+    pub delete_grace: Duration,
+}
+
+/// What the journal knows that bears on one path.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    pub row: Option<FileRow>,
+    /// All attachments of the path, oldest first.
+    pub attachments: Vec<Attachment>,
+    /// An absent file whose approved attachment holds exactly the content that was read here, and that
+    /// attachment's target. Only looked up for content that the path itself does not have attached.
+    pub moved_from: Option<(RelPath, Target)>,
+}
+
+impl Known {
+    /// The newest attachment that agents can see.
+    pub fn approved(&self) -> Option<&Attachment> {
+        self.attachments.iter().rev().find(|a| a.stage == Stage::Approved)
+    }
+
+    /// The attempt that still goes forward.
+    pub fn under_way(&self) -> Option<&Attachment> {
+        self.attachments.iter().rev().find(|a| a.stage.is_under_way())
+    }
+}
+
+/// One decision about one file. Each is applied in one journal transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    Nothing,
+    /// Wait until it is quiet, then read it. `mark` = the verdict becomes `settling`.
+    Settle {
+        stat: Stat,
+        mark: bool,
+    },
+    /// Its content is known and needs no call: only the observation is new.
+    Refresh {
+        stat: Stat,
+        hash: Option<ContentHash>,
+        verdict: Verdict,
+    },
+    /// Bring this content to this target.
+    Queue {
+        stat: Stat,
+        hash: ContentHash,
+        why: QueueWhy,
+    },
+    /// The file at `from` is here now. With `same_target` nothing needs to be called; else it is a replace.
+    Move {
+        stat: Stat,
+        hash: ContentHash,
+        from: RelPath,
+        same_target: bool,
+    },
+    Park {
+        stat: Stat,
+        hash: Option<ContentHash>,
+        code: ParkCode,
+        note: Option<String>,
+    },
+    Ignore {
+        rule: String,
+    },
+    Unroute {
+        stat: Stat,
+        reason: String,
+    },
+    /// First seen absent: the grace begins.
+    BeginGrace {
+        delete_after: UnixMillis,
+    },
+    /// Absent, and the policy keeps the attachment.
+    Keep,
+    /// Absent again after the grace: a candidate for a delete.
+    DeleteDue,
+    /// Absent, and nothing of it is or will be visible at Connect: drop the row, clean up what was under way.
+    Forget,
+}
+
+/// Why content is queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueueWhy {
+    New,
+    Changed,
+}
+
+impl QueueWhy {
+    /// The word for log, plan and audit trail.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Changed => "changed",
+        }
+    }
+}
+
+/// Decides about one path. `target` is where its attachment belongs, or why no case can be told.
+pub fn decide(seen: &Seen, target: Result<&Target, &str>, known: &Known, rules: Rules, now: UnixMillis) -> Step {
+    match seen {
+        Seen::OutOfScope(rule) => out_of_scope(rule, known),
+        Seen::Absent => absent(known, rules, now),
+        Seen::Present(stat, content) => match target {
+            Err(reason) => unrouted(stat, reason, known),
+            Ok(target) => present(stat, content, target, known),
+        },
+    }
+}
+
+/// Whether a look at a present file of this row can only end in [`Step::Nothing`]: the fast path of a pass over
+/// many known files, which must agree with [`decide`].
+pub fn is_at_rest(word: &str, known: &Stat, absent: bool, stat: &Stat) -> bool {
+    !absent && known.same_content_as(stat) && !matches!(word, "settling" | "ignored" | "unrouted" | "parked")
+}
+
+impl FileRow {
+    /// [`is_at_rest`] of a whole row.
+    pub fn is_at_rest(&self, stat: &Stat) -> bool {
+        is_at_rest(self.verdict.word(), &self.stat, self.absent_since.is_some(), stat)
+    }
+}
+
+fn out_of_scope(rule: &str, known: &Known) -> Step {
+    match &known.row {
+        Some(FileRow { verdict: Verdict::Ignored(known), absent_since: None, .. }) if known == rule => Step::Nothing,
+        _ => Step::Ignore { rule: rule.to_owned() },
+    }
+}
+
+fn unrouted(stat: &Stat, reason: &str, known: &Known) -> Step {
+    match &known.row {
+        // What is attached stays as it is when a changed configuration no longer routes it (invariant 5).
+        Some(row) if row.absent_since.is_none() && matches!(&row.verdict, Verdict::Unrouted(r) if r == reason) => {
+            Step::Nothing
+        }
+        _ => Step::Unroute { stat: *stat, reason: reason.to_owned() },
+    }
+}
+
+fn present(stat: &Stat, content: &Content, target: &Target, known: &Known) -> Step {
+    match content {
+        Content::Unread => unread(stat, target, known),
+        Content::TooLarge => Step::Park { stat: *stat, hash: None, code: ParkCode::TooLarge, note: None },
+        Content::Unreadable(note) => {
+            let same = known.row.as_ref().is_some_and(|row| {
+                row.verdict == Verdict::Parked(ParkCode::Unreadable) && row.note.as_ref() == Some(note)
+            });
+            if same {
+                return Step::Nothing;
+            }
+            Step::Park { stat: *stat, hash: None, code: ParkCode::Unreadable, note: Some(note.clone()) }
+        }
+        Content::Read(hash) => read(stat, *hash, target, known),
+    }
+}
+
+fn unread(stat: &Stat, target: &Target, known: &Known) -> Step {
+    let Some(row) = &known.row else { return Step::Settle { stat: *stat, mark: true } };
+    // A parked file is at rest too; one that could not be read is tried at every look.
+    let parked = matches!(row.verdict, Verdict::Parked(code) if code != ParkCode::Unreadable);
+    if row.is_at_rest(stat) || (parked && row.absent_since.is_none() && row.stat.same_content_as(stat)) {
+        return Step::Nothing;
+    }
+    if row.absent_since.is_some() && row.hash.is_some() && row.stat.same_content_as(stat) {
+        // Back as it was: no need to read it again.
+        let verdict = standing(known, row.version(), target).unwrap_or(Verdict::Settling);
+        if verdict != Verdict::Settling {
+            return Step::Refresh { stat: *stat, hash: row.hash, verdict };
+        }
+    }
+    // An unreadable file is tried again at every look, without a change of verdict back and forth.
+    let mark =
+        row.absent_since.is_some() || !matches!(row.verdict, Verdict::Settling | Verdict::Parked(ParkCode::Unreadable));
+    Step::Settle { stat: *stat, mark }
+}
+
+fn read(stat: &Stat, hash: ContentHash, target: &Target, known: &Known) -> Step {
+    let version = Version { size: stat.size, hash };
+    let park = |code| Step::Park { stat: *stat, hash: Some(hash), code, note: None };
+    if version.size == 0 {
+        return park(ParkCode::EmptyFile);
+    }
+    if let Some(verdict) = standing(known, Some(version), target) {
+        return Step::Refresh { stat: *stat, hash: Some(hash), verdict };
+    }
+    // A changed file whose last version is being scanned waits for that to end: two attempts at one path never
+    // overlap, and a file that changes without end still gets a version through.
+    if known.under_way().is_some_and(|a| a.stage == Stage::Completed) {
+        return Step::Refresh { stat: *stat, hash: Some(hash), verdict: Verdict::Scanning };
+    }
+    let why =
+        if known.attachments.iter().any(|a| a.stage == Stage::Approved) { QueueWhy::Changed } else { QueueWhy::New };
+    if let (QueueWhy::New, Some((from, was))) = (why, &known.moved_from) {
+        return Step::Move { stat: *stat, hash, from: from.clone(), same_target: was == target };
+    }
+    Step::Queue { stat: *stat, hash, why }
+}
+
+/// The verdict that content already has through an attachment or an earlier refusal; `None` when it is to be
+/// brought to Connect.
+fn standing(known: &Known, version: Option<Version>, target: &Target) -> Option<Verdict> {
+    let version = version?;
+    if let Some(live) = known.under_way() {
+        return match live.stage {
+            _ if live.version != version => None,
+            Stage::Completed => Some(Verdict::Scanning),
+            // It waits for its next try, which only a queued file gets.
+            Stage::Planned if !live.start_open => None,
+            _ => Some(Verdict::Uploading),
+        };
+    }
+    // A changed `case` or `file_name` in the configuration moves nothing at Connect (invariant 5); a moved file is
+    // attached only once its attachment is where the path says.
+    let in_place =
+        |a: &Attachment| a.reason.as_deref() != Some(MOVED) || (&a.case, &a.name) == (&target.case, &target.name);
+    if known.approved().is_some_and(|a| a.version == version && in_place(a)) {
+        return Some(Verdict::Attached);
+    }
+    // Touching a parked file does not send it again; changed content does.
+    let last = known.attachments.last().filter(|a| a.version == version)?;
+    let parked =
+        matches!(last.stage, Stage::Abandoned | Stage::Rejected | Stage::Failed | Stage::Deleting | Stage::Deleted);
+    let code = ParkCode::parse(last.reason.as_deref()?)?;
+    let retried = known.row.as_ref().is_some_and(|row| row.verdict == Verdict::Queued);
+    (parked && !retried).then_some(Verdict::Parked(code))
+}
+
+fn absent(known: &Known, rules: Rules, now: UnixMillis) -> Step {
+    let Some(row) = &known.row else { return Step::Nothing };
+    let scanning = known.under_way().is_some_and(|a| a.stage == Stage::Completed);
+    let deleting = known.attachments.iter().any(|a| a.stage == Stage::Deleting && a.reason.as_deref() == Some(ABSENT));
+    if known.approved().is_none() && !scanning {
+        return if deleting { Step::Nothing } else { Step::Forget };
+    }
+    if matches!(row.verdict, Verdict::Ignored(_) | Verdict::Unrouted(_)) {
+        // It left scope, by a rule or by the configuration, before it went away: no remote change (invariant 5).
+        return Step::Nothing;
+    }
+    match (row.absent_since, rules.propagate_deletes) {
+        (None, true) => Step::BeginGrace { delete_after: now.plus(rules.delete_grace) },
+        (None, false) => Step::Keep,
+        (Some(_), false) if row.verdict == Verdict::Deleting => Step::Keep,
+        (Some(_), false) if row.verdict == Verdict::Scanning && !scanning => Step::Keep,
+        (Some(_), false) => Step::Nothing,
+        (Some(_), true) if row.verdict != Verdict::Deleting => {
+            // Kept so far by a policy that has changed: the grace starts now, not then.
+            Step::BeginGrace { delete_after: now.plus(rules.delete_grace) }
+        }
+        (Some(since), true) if !scanning && now >= since.plus(rules.delete_grace) => Step::DeleteDue,
+        (Some(_), true) => Step::Nothing,
+    }
+}
+
+/// The reason an attachment is deleted because its file is gone.
+pub const ABSENT: &str = "absent";
+/// The reason an attachment is deleted because a newer one took its place.
+pub const REPLACED: &str = "replaced";
+
+/// The mark of an approved attachment whose file moved to a path with another case or name: it is to be replaced.
+pub const MOVED: &str = "moved";
+
+/// Whether the mirror's due deletes may go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Deletes {
+    Go,
+    /// None of them goes; the text says what was seen.
+    Hold(String),
+}
+
+/// Weighs all due deletes of a mirror at once: either they fit the budget of the sliding hour (or what a person
+/// released), or none goes.
+///
+/// `tracked` counts the files with an attachment, the due ones included; `recent` the deletes of the last hour.
+pub fn allow_deletes(due: u64, tracked: u64, recent: u64, released: u64, budget: &DeleteBudget) -> Deletes {
+    let Some(allowed) = budget.allowed(tracked + recent) else { return Deletes::Go };
+    if due <= allowed.saturating_sub(recent) || due <= released {
+        return Deletes::Go;
+    }
+    Deletes::Hold(format!(
+        "{due} files are gone, {recent} were deleted at Connect in the last hour, and the budget for {tracked} attached \
+         files is {allowed} an hour"
+    ))
+}
+
+/// Whether a full listing of the root looks like a lost mount rather than like deletes: nothing of at least two
+/// tracked files is left (invariant 3). One file alone may go: the delete budget allows one.
+pub fn is_emptied(tracked: u64, present: u64) -> bool {
+    tracked >= 2 && present == 0
+}

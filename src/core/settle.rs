@@ -1,0 +1,265 @@
+//! Which new or changed files have been quiet for long enough (DESIGN §4, `settle`).
+//!
+//! A file is due when, for `settle`, no look found another `stat` and no event touched it. An event alone proves
+//! nothing; it only restarts the quiet time, because a writer may pause longer between two writes than the clock
+//! of the file system can tell apart (LESSONS L1, L2, L4). Times are monotonic (L79). Every operation costs
+//! O(log n).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::model::Stat;
+use crate::types::RelPath;
+
+/// Milliseconds of a clock that never goes back, since any fixed moment of this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Mono(pub u64);
+
+impl Mono {
+    /// This time moved later by `d`, rounded up to whole milliseconds (saturating).
+    pub fn plus(self, d: Duration) -> Self {
+        let ms = d.as_nanos().div_ceil(1_000_000);
+        Self(self.0.saturating_add(u64::try_from(ms).unwrap_or(u64::MAX)))
+    }
+}
+
+/// The files that wait to be quiet.
+#[derive(Debug)]
+pub struct Settler {
+    settle: Duration,
+    waiting: BTreeMap<RelPath, Waiting>,
+    /// The same files by the time they are due.
+    by_due: BTreeSet<(Mono, RelPath)>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    stat: Stat,
+    due: Mono,
+}
+
+impl Settler {
+    /// `settle`: how long a file has to be quiet.
+    pub fn new(settle: Duration) -> Self {
+        Self { settle, waiting: BTreeMap::new(), by_due: BTreeSet::new() }
+    }
+
+    /// A look at a new or changed file. Another content restarts its quiet time; the same keeps it (a change of
+    /// owner or name is no other content, L9).
+    pub fn see(&mut self, path: &RelPath, stat: &Stat, now: Mono) {
+        let due = now.plus(self.settle);
+        let Some(known) = self.waiting.get_mut(path) else {
+            self.waiting.insert(path.clone(), Waiting { stat: *stat, due });
+            self.by_due.insert((due, path.clone()));
+            return;
+        };
+        let same = known.stat.same_content_as(stat);
+        known.stat = *stat;
+        if !same {
+            self.postpone(path, due);
+        }
+    }
+
+    /// An event on the path: restarts its quiet time if it waits here.
+    pub fn touch(&mut self, path: &RelPath, now: Mono) {
+        self.postpone(path, now.plus(self.settle));
+    }
+
+    fn postpone(&mut self, path: &RelPath, due: Mono) {
+        let Some(known) = self.waiting.get_mut(path) else { return };
+        if due > known.due {
+            let mut key = (known.due, path.clone());
+            self.by_due.remove(&key);
+            known.due = due;
+            key.0 = due;
+            self.by_due.insert(key);
+        }
+    }
+
+    /// At most `limit` files that are quiet now, the longest quiet first. They stay listed until [`Self::done`],
+    /// [`Self::forget`], another content or a touch: a caller that cannot read one now touches it.
+    pub fn due(&self, now: Mono, limit: usize) -> Vec<(RelPath, Stat)> {
+        self.by_due
+            .iter()
+            .take_while(|(due, _)| *due <= now)
+            .filter_map(|(_, path)| Some((path.clone(), self.waiting.get(path)?.stat)))
+            .take(limit)
+            .collect()
+    }
+
+    /// The file was taken over.
+    pub fn done(&mut self, path: &RelPath) {
+        if let Some(known) = self.waiting.remove(path) {
+            self.by_due.remove(&(known.due, path.clone()));
+        }
+    }
+
+    /// The file is gone or out of scope.
+    pub fn forget(&mut self, path: &RelPath) {
+        self.done(path);
+    }
+
+    /// When the next file is due; past if one is due already.
+    pub fn next_due(&self) -> Option<Mono> {
+        self.by_due.first().map(|(due, _)| *due)
+    }
+
+    /// Files that wait.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Whether no file waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SETTLE_MS: u64 = 5_000;
+
+    fn settler() -> Settler {
+        Settler::new(Duration::from_millis(SETTLE_MS))
+    }
+
+    fn path(name: &str) -> RelPath {
+        RelPath::new(name.as_bytes()).unwrap()
+    }
+
+    fn stat(size: u64) -> Stat {
+        Stat { dev: 1, inode: 2, size, mtime_ns: 3, ctime_ns: 4 }
+    }
+
+    fn names(due: &[(RelPath, Stat)]) -> Vec<String> {
+        due.iter().map(|(path, _)| path.to_string()).collect()
+    }
+
+    #[test]
+    fn a_file_left_alone_is_due_after_settle_until_done() {
+        let mut s = settler();
+        s.see(&path("f"), &stat(1), Mono(100));
+        assert_eq!(s.next_due(), Some(Mono(5_100)));
+        assert_eq!(s.due(Mono(5_099), 10), []);
+        for _ in 0..2 {
+            assert_eq!(s.due(Mono(5_100), 10), [(path("f"), stat(1))]);
+        }
+        s.done(&path("f"));
+        assert_eq!((s.due(Mono(9_999), 10), s.next_due(), s.len()), (vec![], None, 0));
+        assert!(s.is_empty());
+    }
+
+    #[test]
+    fn another_content_and_a_touch_restart_and_the_same_content_does_not() {
+        let mut s = settler();
+        s.see(&path("f"), &stat(1), Mono(0));
+        s.see(&path("f"), &stat(1), Mono(4_000));
+        assert_eq!(s.next_due(), Some(Mono(5_000)));
+        let chmod = Stat { ctime_ns: 9, ..stat(1) };
+        s.see(&path("f"), &chmod, Mono(4_500));
+        assert_eq!(s.due(Mono(5_000), 1), [(path("f"), chmod)], "the latest stat goes with it");
+        s.see(&path("f"), &stat(2), Mono(4_800));
+        assert_eq!(s.next_due(), Some(Mono(9_800)));
+        s.touch(&path("f"), Mono(6_000));
+        assert_eq!(s.next_due(), Some(Mono(11_000)));
+        s.touch(&path("unknown"), Mono(6_000));
+        assert_eq!(s.len(), 1);
+    }
+
+    #[test]
+    fn the_longest_quiet_come_first_and_are_limited() {
+        let mut s = settler();
+        for (name, at) in [("a", 30), ("b", 10), ("c", 20)] {
+            s.see(&path(name), &stat(1), Mono(at));
+        }
+        assert_eq!(names(&s.due(Mono(9_000), 2)), ["b", "c"]);
+        s.forget(&path("b"));
+        assert_eq!(names(&s.due(Mono(9_000), 2)), ["c", "a"]);
+        assert_eq!(s.due(Mono(9_000), 0), []);
+    }
+
+    #[test]
+    fn no_settle_time_and_an_endless_one_work() {
+        let mut s = Settler::new(Duration::ZERO);
+        s.see(&path("f"), &stat(1), Mono(7));
+        assert_eq!(s.due(Mono(7), 1).len(), 1);
+        let mut s = Settler::new(Duration::MAX);
+        s.see(&path("f"), &stat(1), Mono(7));
+        assert_eq!(s.due(Mono(u64::MAX - 1), 1), []);
+    }
+
+    #[test]
+    fn parts_of_a_millisecond_are_waited_for() {
+        assert_eq!(Mono(1).plus(Duration::from_nanos(1)), Mono(2));
+    }
+
+    #[derive(Debug, Clone)]
+    enum Op {
+        See(u8, u64),
+        Touch(u8),
+        Done(u8),
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        let name = 0_u8..6;
+        prop_oneof![
+            (name.clone(), 0_u64..3).prop_map(|(n, size)| Op::See(n, size)),
+            name.clone().prop_map(Op::Touch),
+            name.prop_map(Op::Done),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn due_means_quiet_for_settle(ops in prop::collection::vec((op(), 0_u64..4_000), 1..80)) {
+            let mut s = settler();
+            let mut now = Mono(0);
+            // Size and last change or touch of every file that waits.
+            let mut model: HashMap<RelPath, (u64, Mono)> = HashMap::new();
+            for (op, passed) in ops {
+                now.0 += passed;
+                match op {
+                    Op::See(n, size) => {
+                        let p = path(&n.to_string());
+                        s.see(&p, &stat(size), now);
+                        let known = model.entry(p).or_insert((size, now));
+                        if known.0 != size {
+                            *known = (size, now);
+                        }
+                    }
+                    Op::Touch(n) => {
+                        let p = path(&n.to_string());
+                        s.touch(&p, now);
+                        model.entry(p).and_modify(|known| known.1 = now);
+                    }
+                    Op::Done(n) => {
+                        let p = path(&n.to_string());
+                        s.done(&p);
+                        model.remove(&p);
+                    }
+                }
+                let mut due = s.due(now, usize::MAX);
+                due.sort_by(|a, b| a.0.cmp(&b.0));
+                let mut expected: Vec<_> = model
+                    .iter()
+                    .filter(|(_, (_, quiet))| now.0 >= quiet.0 + SETTLE_MS)
+                    .map(|(p, (size, _))| (p.clone(), stat(*size)))
+                    .collect();
+                expected.sort_by(|a, b| a.0.cmp(&b.0));
+                prop_assert_eq!(due, expected);
+                prop_assert_eq!((s.len(), s.waiting.len()), (model.len(), s.by_due.len()));
+                prop_assert_eq!(s.next_due(), model.values().map(|(_, quiet)| Mono(quiet.0 + SETTLE_MS)).min());
+            }
+            // Left alone, every file becomes due.
+            let later = now.plus(Duration::from_millis(SETTLE_MS));
+            prop_assert_eq!(s.due(later, usize::MAX).len(), model.len());
+        }
+    }
+}

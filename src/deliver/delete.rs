@@ -1,0 +1,26 @@
+//! One announced delete, by the FileId of its own attempt and nothing else (invariants 9 and 10).
+
+use std::sync::Arc;
+
+use crate::core::model::Attachment;
+use crate::journal::JournalError;
+use crate::record;
+use crate::types::UnixMillis;
+use crate::world::{World, random};
+
+pub(super) async fn delete(world: Arc<World>, attachment: Attachment) -> Result<(), JournalError> {
+    let (Some(file), id) = (&attachment.file_id, attachment.id) else { return Ok(()) };
+    match world.aws.delete(&attachment.case, file).await {
+        Ok(done) => {
+            world.weather.clear();
+            world
+                .journal
+                .write(move |tx| record::deleted(tx, id, done.already_gone, done.request_id, UnixMillis::now()))
+                .await
+        }
+        Err(failure) => {
+            world.failed_call(&failure, &attachment);
+            world.journal.write(move |tx| record::delete_failed(tx, id, &failure, random(), UnixMillis::now())).await
+        }
+    }
+}

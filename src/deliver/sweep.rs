@@ -1,0 +1,82 @@
+//! The sweep: a start call whose answer was lost may have left a FileId that the journal does not know. Every file
+//! of the case that carries the attempt's tag and is not the one that goes on is ours, and is cleaned up.
+//!
+//! Connect promises nothing about when a started file is listed, so a sweep settles the matter only after
+//! [`record::LISTING_GRACE`]; an early one cleans up sooner what it can.
+
+use std::sync::Arc;
+
+use crate::aws::{Failure, Next, Remote};
+use crate::core::model::Attachment;
+use crate::journal::JournalError;
+use crate::record;
+use crate::tags;
+use crate::types::{FileId, UnixMillis};
+use crate::world::World;
+
+/// Ids that one status call takes (SERVICE.md 1.1).
+const PAGE: usize = 100;
+
+/// Whether a sweep now settles it.
+fn is_final(attachment: &Attachment, now: UnixMillis) -> bool {
+    attachment.unsure_since.is_some_and(|since| now.since(since) >= record::LISTING_GRACE)
+}
+
+pub(super) async fn sweep(world: Arc<World>, attachment: Attachment) -> Result<(), JournalError> {
+    let settles = is_final(&attachment, UnixMillis::now());
+    let found = match ours(&world, &attachment).await? {
+        Ok(found) => {
+            world.weather.clear();
+            found
+        }
+        // No such case: nothing of it can be left.
+        Err(failure) if failure.next == Next::Gone => Vec::new(),
+        Err(failure) => {
+            world.failed_call(&failure, &attachment);
+            return Ok(());
+        }
+    };
+    let id = attachment.id;
+    world
+        .journal
+        .write(move |tx| {
+            let now = UnixMillis::now();
+            for file in &found {
+                record::sweep_found(tx, id, file, now)?;
+            }
+            if settles { record::swept(tx, id, now) } else { Ok(()) }
+        })
+        .await?;
+    world.work.notify_one();
+    Ok(())
+}
+
+/// FileIds on the case that carry this attempt's tag and that the journal does not know.
+async fn ours(world: &World, attachment: &Attachment) -> Result<Result<Vec<FileId>, Failure>, JournalError> {
+    let listed = match world.aws.case_files(&attachment.case).await {
+        Ok(listed) => listed,
+        Err(failure) => return Ok(Err(failure)),
+    };
+    let reader = world.journal.reader()?;
+    let mut unknown = Vec::new();
+    for file in listed {
+        if reader.attachment_by_file_id(&file)?.is_none() {
+            unknown.push(file);
+        }
+    }
+    let mut found = Vec::new();
+    for page in unknown.chunks(PAGE) {
+        match world.aws.statuses(&attachment.case, page).await {
+            Ok(answers) => found.extend(answers.into_iter().filter_map(|(file, remote)| {
+                match remote {
+                    Remote::Known(known) => (known.tags.get(tags::ATTEMPT).map(String::as_str)
+                        == Some(attachment.token.as_str()))
+                    .then_some(file),
+                    Remote::Error { .. } | Remote::Missing => None,
+                }
+            })),
+            Err(failure) => return Ok(Err(failure)),
+        }
+    }
+    Ok(Ok(found))
+}

@@ -1,0 +1,178 @@
+//! One upload: descriptor first, then start, PUT, complete.
+//!
+//! The descriptor and the slot are taken before the start call, because the URL lives for minutes only. The PUT is
+//! repeated while the URL lives; anything that outlives it is a new attempt.
+
+use std::fs::File;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::complete;
+use crate::aws::{Body, Failure, Grant, Next, StartRequest};
+use crate::core::model::{Attachment, ParkCode, Stat};
+use crate::core::retry;
+use crate::journal::JournalError;
+use crate::record::{self, Begun, Course};
+use crate::scan;
+use crate::tags;
+use crate::types::{ClientToken, FileId, RelPath, UnixMillis};
+use crate::world::{Mirror, World, random};
+
+/// PUTs of one attempt at most.
+const MOST_PUTS: u32 = 4;
+/// Longest wait between two PUTs of one attempt: the URL is short-lived.
+const LONGEST_PUT_PAUSE: Duration = Duration::from_secs(5);
+
+/// Brings one queued file to Connect, as far as it gets; all that happens is in the journal.
+pub(super) async fn upload(world: Arc<World>, mirror: Arc<Mirror>, path: RelPath) -> Result<(), JournalError> {
+    let Ok(target) = mirror.route(&path) else { return look_again(&world, &mirror, &path).await };
+    let Some((file, stat)) = open(&mirror, &path).await else { return look_again(&world, &mirror, &path).await };
+    let token = ClientToken::from_random(token_bytes()?);
+    let (id, wanted) = (mirror.id, path.clone());
+    let begun =
+        world.journal.write(move |tx| record::begin(tx, id, &wanted, &stat, &target, token, UnixMillis::now())).await?;
+    let mut attachment = match begun {
+        Begun::Attempt(attachment) => *attachment,
+        Begun::NotNow => return Ok(()),
+        Begun::Changed => return look_again(&world, &mirror, &path).await,
+    };
+    let Some((file_id, grant)) = start(&world, &mirror, &attachment).await? else { return Ok(()) };
+    attachment.file_id = Some(file_id);
+    if put(&world, &mirror, &attachment, &grant, file, &stat).await? {
+        complete::complete(&world, &attachment, false).await?;
+    }
+    Ok(())
+}
+
+/// The start call. `None` when the attempt ends here or waits.
+async fn start(
+    world: &World,
+    mirror: &Mirror,
+    attachment: &Attachment,
+) -> Result<Option<(FileId, Grant)>, JournalError> {
+    let id = attachment.id;
+    let tags = tags::of(&mirror.config, attachment);
+    let request = StartRequest {
+        case: &attachment.case,
+        name: &attachment.name,
+        size: attachment.version.size,
+        token: &attachment.token,
+        tags: &tags,
+        created_by: None,
+    };
+    let granted = match world.aws.start(&request).await {
+        Ok(granted) => granted,
+        Err(failure) => {
+            world.failed_call(&failure, attachment);
+            world.journal.write(move |tx| record::start_failed(tx, id, &failure, random(), UnixMillis::now())).await?;
+            return Ok(None);
+        }
+    };
+    world.weather.clear();
+    let (file_id, file, request_id) = (granted.file.clone(), granted.file, granted.request_id);
+    let course = world.journal.write(move |tx| record::started(tx, id, file, request_id, UnixMillis::now())).await?;
+    match granted.grant {
+        _ if course == Course::Superseded => {
+            world.work.notify_one();
+            Ok(None)
+        }
+        Some(grant) if !grant.is_stale() => Ok(Some((file_id, grant))),
+        Some(_) | None => {
+            give_up(world, attachment, "Connect answered with an upload URL that had expired", None, None).await?;
+            Ok(None)
+        }
+    }
+}
+
+/// The PUT, until it is stored or the attempt ends. `true` when stored.
+async fn put(
+    world: &World,
+    mirror: &Mirror,
+    attachment: &Attachment,
+    grant: &Grant,
+    file: Arc<File>,
+    before: &Stat,
+) -> Result<bool, JournalError> {
+    let mut tries = 0;
+    let stored = loop {
+        // Each try reads from byte 0 again (L81).
+        let failure = match world.aws.put(grant, Body::new(Arc::clone(&file), attachment.version.size)).await {
+            Ok(stored) => break stored,
+            Err(failure) => failure,
+        };
+        world.failed_call(&failure, attachment);
+        tries += 1;
+        let again = matches!(failure.next, Next::Retry | Next::Throttled | Next::Offline);
+        if again && tries < MOST_PUTS && !grant.is_stale() {
+            let pause = retry::delay(tries, failure.hint, random()).min(LONGEST_PUT_PAUSE);
+            tokio::time::sleep(pause).await;
+            continue;
+        }
+        if failure.next == Next::Replan {
+            changed(world, mirror, attachment).await?;
+        } else {
+            give_up(world, attachment, "the upload failed", None, Some(failure)).await?;
+        }
+        return Ok(false);
+    };
+    let after = scan::stat_of(&file).ok();
+    let same = after.is_some_and(|after| after.same_content_as(before));
+    let sent = stored.sent;
+    if !same || sent.hash != attachment.version.hash || sent.bytes != attachment.version.size {
+        changed(world, mirror, attachment).await?;
+        return Ok(false);
+    }
+    let (id, request_id) = (attachment.id, stored.request_id);
+    let course = world.journal.write(move |tx| record::stored(tx, id, request_id, UnixMillis::now())).await?;
+    Ok(course == Course::On)
+}
+
+/// The file is not what was planned: this attempt's FileId is cleaned up, and the file is looked at again.
+async fn changed(world: &World, mirror: &Mirror, attachment: &Attachment) -> Result<(), JournalError> {
+    give_up(world, attachment, "the file changed while it was sent", None, None).await?;
+    look_again(world, mirror, &attachment.path).await
+}
+
+/// Ends the attempt; see [`record::give_up`].
+pub(super) async fn give_up(
+    world: &World,
+    attachment: &Attachment,
+    reason: &'static str,
+    counts: Option<ParkCode>,
+    failure: Option<Failure>,
+) -> Result<(), JournalError> {
+    let id = attachment.id;
+    world
+        .journal
+        .write(move |tx| record::give_up(tx, id, reason, counts, failure.as_ref(), random(), UnixMillis::now()))
+        .await?;
+    world.work.notify_one();
+    Ok(())
+}
+
+/// Back to the mirror: the file settles and is read again.
+async fn look_again(world: &World, mirror: &Mirror, path: &RelPath) -> Result<(), JournalError> {
+    let (id, wanted) = (mirror.id, path.clone());
+    world.journal.write(move |tx| record::look_again(tx, id, &wanted, UnixMillis::now())).await?;
+    mirror.bell.touch(path.clone());
+    Ok(())
+}
+
+/// Opens the file below the mirror's root. `None` when it is not there to be read as a regular file.
+async fn open(mirror: &Arc<Mirror>, path: &RelPath) -> Option<(Arc<File>, Stat)> {
+    let (mirror, path) = (Arc::clone(mirror), path.clone());
+    let opened = tokio::task::spawn_blocking(move || {
+        let root = scan::open_root(&mirror.config.path).ok()?;
+        let file = root.open(&path).ok()?;
+        let stat = scan::stat_of(&file).ok()?;
+        Some((Arc::new(file), stat))
+    });
+    opened.await.ok().flatten()
+}
+
+fn token_bytes() -> Result<[u8; 16], JournalError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)
+        .map_err(|e| JournalError::internal(&format!("no random numbers from the system: {e}")))?;
+    Ok(bytes)
+}

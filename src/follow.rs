@@ -1,0 +1,243 @@
+//! The follow-up: nothing pushes the end of a scan, so Connect is asked until agents can see the file or never
+//! will (SERVICE.md 0.7, 2.5). One call covers 100 files of one case; cases are asked oldest wait first, with gaps
+//! that grow with the age of the wait.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::aws::{Remote, RemoteStatus};
+use crate::core::model::{Attachment, AttachmentId, ParkCode, Stage};
+use crate::core::retry::{self, follow_gap};
+use crate::journal::JournalError;
+use crate::pulse::Pulse;
+use crate::record;
+use crate::types::{CaseArn, FileId, UnixMillis};
+use crate::world::{World, random};
+
+/// Ids that one status call takes (SERVICE.md 1.1).
+const PAGE: usize = 100;
+/// A scan that has not ended by now is worth a warning (SERVICE.md 0.7: the scanner's budget is 60 s).
+const LONG: Duration = Duration::from_secs(3 * 60);
+/// A scan that has not ended by now never will: the attempt is given up.
+const HOPELESS: Duration = Duration::from_secs(24 * 3600);
+/// Longest sleep between two looks at the journal.
+const LONGEST_SLEEP: Duration = Duration::from_secs(5);
+
+/// A completed attempt on its way to the follow-up. Only a hint: the journal holds the same.
+pub type Completed = Attachment;
+
+/// The follow-up's own state; all of it can be lost.
+pub struct Follow {
+    world: Arc<World>,
+    cases: HashMap<CaseArn, Case>,
+}
+
+struct Case {
+    waiting: BTreeMap<AttachmentId, Waiting>,
+    next: Instant,
+    /// Questions in a row that were not answered.
+    unanswered: u32,
+}
+
+struct Waiting {
+    attachment: Attachment,
+    warned: bool,
+}
+
+impl Follow {
+    /// Takes over what the journal holds as completed.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub fn new(world: Arc<World>) -> Result<Self, JournalError> {
+        let completed = world.journal.reader()?.attachments_in_stage(Stage::Completed, None, usize::MAX)?;
+        let mut follow = Self { world, cases: HashMap::new() };
+        for attachment in completed {
+            follow.take(attachment, Instant::now());
+        }
+        Ok(follow)
+    }
+
+    /// Runs until `stop`.
+    ///
+    /// # Errors
+    /// The journal can no longer be written.
+    pub async fn run(
+        mut self,
+        mut completed: mpsc::Receiver<Completed>,
+        stop: CancellationToken,
+        pulse: Pulse,
+    ) -> Result<(), JournalError> {
+        loop {
+            pulse.beat();
+            let now = Instant::now();
+            let next = self.cases.values().map(|case| case.next).min();
+            let paused = self.world.weather.paused_until();
+            let wake = next.into_iter().chain(paused).max().unwrap_or(now + LONGEST_SLEEP).min(now + LONGEST_SLEEP);
+            tokio::select! {
+                // A hint that is dropped here is found again in the journal at the next start.
+                () = stop.cancelled() => return Ok(()),
+                Some(attachment) = completed.recv() => {
+                    let first_look = Instant::now() + follow_gap(Duration::ZERO);
+                    self.take(attachment, first_look);
+                }
+                () = tokio::time::sleep_until(wake.into()) => {
+                    if paused.is_none() && let Some(case) = self.due() {
+                        tokio::select! {
+                            () = stop.cancelled() => return Ok(()),
+                            asked = pulse.beating(self.ask(&case)) => match asked {
+                                // A full disk passes: what was answered is asked again.
+                                Err(error) if error.is_passing() => self.world.journal_trouble(&error),
+                                other => other?,
+                            },
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, attachment: Attachment, look: Instant) {
+        let case = self.cases.entry(attachment.case.clone()).or_insert_with(|| Case {
+            waiting: BTreeMap::new(),
+            next: look,
+            unanswered: 0,
+        });
+        case.next = case.next.min(look);
+        case.waiting.insert(attachment.id, Waiting { attachment, warned: false });
+    }
+
+    /// The case whose turn is most overdue.
+    fn due(&self) -> Option<CaseArn> {
+        let now = Instant::now();
+        let due = self.cases.iter().filter(|(_, case)| case.next <= now);
+        due.min_by_key(|(_, case)| case.next).map(|(arn, _)| arn.clone())
+    }
+
+    async fn ask(&mut self, arn: &CaseArn) -> Result<(), JournalError> {
+        let Some(case) = self.cases.get_mut(arn) else { return Ok(()) };
+        let page: Vec<(FileId, AttachmentId)> = case
+            .waiting
+            .values()
+            .filter_map(|w| Some((w.attachment.file_id.clone()?, w.attachment.id)))
+            .take(PAGE)
+            .collect();
+        let ids: Vec<FileId> = page.iter().map(|(file, _)| file.clone()).collect();
+        let answers = match self.world.aws.statuses(arn, &ids).await {
+            Ok(answers) => answers,
+            Err(failure) => {
+                if let Some(waiting) = case.waiting.values().next() {
+                    self.world.failed_call(&failure, &waiting.attachment);
+                }
+                case.next = Instant::now() + retry::delay(case.unanswered, failure.hint, random());
+                case.unanswered += 1;
+                return Ok(());
+            }
+        };
+        self.world.weather.clear();
+        case.unanswered = 0;
+        let by_file: HashMap<FileId, AttachmentId> = page.into_iter().collect();
+        // All at once, so that the ends of a page share a commit.
+        let mut ends = JoinSet::new();
+        for (file, remote) in answers {
+            let Some(waiting) = by_file.get(&file).and_then(|id| case.waiting.get(id)) else { continue };
+            let (world, attachment) = (Arc::clone(&self.world), waiting.attachment.clone());
+            ends.spawn(async move { (attachment.id, conclude(&world, &attachment, &remote).await) });
+        }
+        while let Some(end) = ends.join_next().await {
+            let (id, ended) = end.map_err(|error| JournalError::internal(&error.to_string()))?;
+            if ended? {
+                case.waiting.remove(&id);
+            } else if let Some(waiting) = case.waiting.get_mut(&id) {
+                waiting.watch(&self.world).await?;
+            }
+        }
+        // Whoever was given up meanwhile by the planner is no longer completed.
+        if case.waiting.is_empty() {
+            self.cases.remove(arn);
+            return Ok(());
+        }
+        let now = UnixMillis::now();
+        let youngest = case.waiting.values().map(|w| w.attachment.age(now)).min().unwrap_or_default();
+        let more = case.waiting.len() > PAGE && youngest > follow_gap(Duration::ZERO);
+        case.next = Instant::now() + if more { Duration::ZERO } else { follow_gap(youngest) };
+        Ok(())
+    }
+}
+
+impl Waiting {
+    /// Says once that a scan takes long, and gives up on one that cannot end any more.
+    async fn watch(&mut self, world: &World) -> Result<(), JournalError> {
+        let (id, age) = (self.attachment.id, self.attachment.age(UnixMillis::now()));
+        if age >= LONG && !self.warned {
+            self.warned = true;
+            let name = world.show(&self.attachment.path);
+            tracing::warn!(file = %name, "Connect has not ended the scan for {} s; still asking", age.as_secs());
+            let since = self.attachment.completed_at.unwrap_or_default();
+            let note = format!("Connect has not ended the scan since {since}; still asking");
+            world.journal.write(move |tx| record::waiting(tx, id, &note)).await?;
+        }
+        if age >= HOPELESS {
+            let reason = "Connect did not end the scan within a day";
+            let counts = Some(ParkCode::Failed);
+            world
+                .journal
+                .write(move |tx| record::give_up(tx, id, reason, counts, None, random(), UnixMillis::now()))
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+/// Records what Connect says of a stored or completed attempt, if that ends it. `false`: keep asking.
+///
+/// # Errors
+/// The journal's.
+pub async fn conclude(world: &World, attachment: &Attachment, remote: &Remote) -> Result<bool, JournalError> {
+    let (id, now) = (attachment.id, UnixMillis::now());
+    let tell = |text: &str, code: ParkCode| {
+        let (file, file_id) = (world.show(&attachment.path), attachment.file_id.as_ref().map(FileId::as_str));
+        tracing::warn!(file, file_id, "{text}: {}", code.remedy());
+    };
+    let gone = match remote {
+        Remote::Known(known) => match &known.status {
+            RemoteStatus::Approved if known.size == 0 || known.size == attachment.version.size => {
+                world.journal.write(move |tx| record::approved(tx, id, now)).await?;
+                world.work.notify_one();
+                return Ok(true);
+            }
+            // Approved with another size is not what we sent (invariant 7).
+            RemoteStatus::Approved | RemoteStatus::Failed => {
+                world.journal.write(move |tx| record::failed(tx, id, now)).await?;
+                tell("Connect ended it FAILED", ParkCode::Failed);
+                world.work.notify_one();
+                return Ok(true);
+            }
+            RemoteStatus::Rejected => {
+                world.journal.write(move |tx| record::rejected(tx, id, now)).await?;
+                tell("the scan ended REJECTED", ParkCode::Rejected);
+                return Ok(true);
+            }
+            RemoteStatus::Gone(_) => true,
+            RemoteStatus::Processing | RemoteStatus::Pending(_) | RemoteStatus::Other(_) => false,
+        },
+        Remote::Error { .. } | Remote::Missing => is_gone(world, attachment, now).await,
+    };
+    if gone {
+        world.journal.write(move |tx| record::vanished(tx, id, now)).await?;
+        world.work.notify_one();
+    }
+    Ok(gone)
+}
+
+/// One odd answer proves nothing: after the listing grace a second operation must agree (SERVICE.md 2.6).
+async fn is_gone(world: &World, attachment: &Attachment, now: UnixMillis) -> bool {
+    let Some(file) = &attachment.file_id else { return false };
+    let young = attachment.started_at.is_none_or(|at| now.since(at) < record::LISTING_GRACE);
+    !young && world.aws.confirm_gone(&attachment.case, file).await.unwrap_or(false)
+}

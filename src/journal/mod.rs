@@ -1,0 +1,140 @@
+//! What casedrop knows, durably: the only SQL of the program (DESIGN §3).
+//!
+//! - **One writer.** [`Journal::open`] starts one thread with the only write connection. [`Journal::write`] resolves
+//!   after the commit is on disk; requests that wait together share one commit. A request is all or nothing.
+//! - **Readers never write.** [`Reader`] serves the views, with or without a daemon, and leaves no byte changed.
+//! - **Every commit is a legal state** (invariant 17): the tables refuse rows that cannot be, and a stage is entered
+//!   only from its legal predecessors, both checked by SQLite in the same statement that writes.
+//! - **Crash.** The WAL is synced at each commit. Kill at any instruction: what was answered is there, what was not
+//!   answered is there wholly or not at all. `record::recover` then marks the calls whose answers were cut off.
+//! - **Nothing is begun anew over something that exists.** A damaged, foreign or newer file is refused with advice;
+//!   an absent file where a journal has been is [`Origin::Lost`], not a first run (LESSONS L30).
+//!
+//! Attachments and events are never removed, files are.
+
+mod error;
+mod lock;
+mod open;
+mod reader;
+mod rows;
+#[cfg(test)]
+mod tests;
+mod tx;
+mod view;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use tokio::sync::mpsc;
+
+pub use error::JournalError;
+pub use reader::Reader;
+pub use tx::{NewAttachment, NewEvent, Tx};
+pub use view::{Counts, EventFilter, ScanRows, View};
+
+use writer::{DEPTH, Message};
+
+/// What stood at the journal's path when it was opened for writing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// A journal with its past.
+    Existing,
+    /// Nothing: the first run.
+    Fresh,
+    /// Nothing, but a daemon has had a journal here. Every mirror must be held (`journal-rebuilt`) before anything
+    /// is deleted or uploaded.
+    Lost,
+}
+
+/// The journal, open for writing. Clones share one writer, which ends with [`Journal::close`] or the last clone.
+#[derive(Debug, Clone)]
+pub struct Journal {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    path: PathBuf,
+    origin: Origin,
+    inbox: mpsc::Sender<Message>,
+    commits: Arc<AtomicU64>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Journal {
+    /// Opens the journal, or creates it with its folder, and keeps every other daemon off until it is closed.
+    ///
+    /// Blocks (up to a second for the lock, and for a check of the whole file).
+    pub fn open(path: &Path) -> Result<Self, JournalError> {
+        let (conn, lock, origin) = open::open(path)?;
+        let view = View::new(conn, path);
+        let (inbox, requests) = mpsc::channel(DEPTH);
+        let commits = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&commits);
+        let thread = std::thread::Builder::new()
+            .name("journal".into())
+            .spawn(move || writer::run(view, lock, requests, &counter))
+            .map_err(|e| JournalError::io(path, &e))?;
+        let thread = Mutex::new(Some(thread));
+        Ok(Self { inner: Arc::new(Inner { path: path.to_owned(), origin, inbox, commits, thread }) })
+    }
+
+    /// What stood there before.
+    pub fn origin(&self) -> Origin {
+        self.inner.origin
+    }
+
+    /// Commits so far; each is one fsync.
+    pub fn commits(&self) -> u64 {
+        self.inner.commits.load(Ordering::Relaxed)
+    }
+
+    /// Runs `request` in the writer and returns after its changes are durable. An `Err` of `request` undoes what it
+    /// did. Dropping the future does not take the request back once it was accepted.
+    ///
+    /// `request` must be quick: everyone's commit waits for it.
+    pub async fn write<T: Send + 'static>(
+        &self,
+        request: impl FnOnce(&Tx<'_>) -> Result<T, JournalError> + Send + 'static,
+    ) -> Result<T, JournalError> {
+        let (job, answer) = writer::job(self.inner.path.clone(), request);
+        self.inner.inbox.send(Message::Job(job)).await.map_err(|_| self.closed())?;
+        answer.await.map_err(|_| self.closed())?
+    }
+
+    /// [`Journal::write`] for plain threads; not inside an async task.
+    #[cfg(test)]
+    pub fn write_blocking<T: Send + 'static>(
+        &self,
+        request: impl FnOnce(&Tx<'_>) -> Result<T, JournalError> + Send + 'static,
+    ) -> Result<T, JournalError> {
+        let (job, answer) = writer::job(self.inner.path.clone(), request);
+        self.inner.inbox.blocking_send(Message::Job(job)).map_err(|_| self.closed())?;
+        answer.blocking_recv().map_err(|_| self.closed())?
+    }
+
+    /// A new read-only connection beside the writer.
+    pub fn reader(&self) -> Result<Reader, JournalError> {
+        Reader::live(&self.inner.path)
+    }
+
+    /// Finishes what waits, moves the WAL into the database and ends the thread; blocks until then. Later writes
+    /// through other clones are refused with `Closed`.
+    pub fn close(self) {
+        let thread = self.inner.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(thread) = thread else { return };
+        let inbox = self.inner.inbox.clone();
+        drop(self);
+        // By its own thread, since this may be called inside the runtime, where a blocking send is not allowed.
+        let sent = std::thread::spawn(move || drop(inbox.blocking_send(Message::Close)));
+        drop(sent.join());
+        drop(thread.join());
+    }
+
+    fn closed(&self) -> JournalError {
+        JournalError::Closed { path: self.inner.path.clone() }
+    }
+}

@@ -1,0 +1,9 @@
+//! The journal on real files.
+
+mod group;
+mod open;
+mod read;
+mod reader;
+mod stages;
+mod support;
+mod write;

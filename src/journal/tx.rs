@@ -1,0 +1,300 @@
+//! What can be changed in the journal. Every method belongs to one request of the writer: it becomes durable with
+//! that request or not at all.
+
+use std::ops::Deref;
+use std::sync::LazyLock;
+
+use rusqlite::{Params, params};
+
+use super::error::JournalError;
+use super::view::View;
+use crate::core::model::{
+    Attachment, AttachmentId, EventKind, FileRow, Hold, MirrorId, MirrorRow, RootIdentity, Stage, Verdict, Version,
+};
+use crate::types::{CaseArn, ClientToken, RelPath, UnixMillis};
+
+/// One request's part of a transaction. It reads what it wrote.
+#[derive(Debug)]
+pub struct Tx<'c> {
+    pub(super) view: &'c View,
+}
+
+impl Deref for Tx<'_> {
+    type Target = View;
+
+    fn deref(&self) -> &View {
+        self.view
+    }
+}
+
+/// An attachment to come: the intent that must be durable before the start call.
+#[derive(Debug, Clone)]
+pub struct NewAttachment {
+    pub mirror: MirrorId,
+    pub path: RelPath,
+    pub case: CaseArn,
+    pub name: String,
+    pub version: Version,
+    /// 1 for the first attempt at this version.
+    pub attempt: u32,
+    pub token: ClientToken,
+    /// The start call follows as soon as this is durable.
+    pub start_open: bool,
+}
+
+/// An entry for the audit trail.
+#[derive(Debug, Clone)]
+pub struct NewEvent {
+    pub mirror: MirrorId,
+    pub path: Option<RelPath>,
+    pub attachment: Option<AttachmentId>,
+    pub kind: EventKind,
+    /// `{"text": "…", …}`; no presigned URL.
+    pub detail: serde_json::Value,
+}
+
+impl Tx<'_> {
+    fn change(&self, sql: &str, params: impl Params) -> Result<usize, JournalError> {
+        // An error like a full disk ends the transaction; what a request did after it would be kept alone.
+        if self.conn.is_autocommit() {
+            let detail = "the transaction ended early".to_owned();
+            return Err(JournalError::Internal { path: self.path.clone(), detail });
+        }
+        self.told(self.prepare(sql).and_then(|mut s| s.execute(params)))
+    }
+
+    /// A change of one row that must be there.
+    fn change_one(&self, what: impl FnOnce() -> String, sql: &str, params: impl Params) -> Result<(), JournalError> {
+        match self.change(sql, params)? {
+            0 => Err(JournalError::NotFound { what: what() }),
+            _ => Ok(()),
+        }
+    }
+
+    // Mirrors.
+
+    /// The mirror `name`, made now if the journal does not know it.
+    ///
+    /// # Errors
+    /// `OtherRoot` when it is known at another root (invariant 20).
+    pub fn ensure_mirror(&self, name: &str, root: &[u8]) -> Result<MirrorRow, JournalError> {
+        self.change("INSERT INTO mirror (name, root) VALUES (?1, ?2) ON CONFLICT DO NOTHING", (name, root))?;
+        let row =
+            self.mirror_by_name(name)?.ok_or_else(|| JournalError::NotFound { what: format!("mirror `{name}`") })?;
+        if row.root != root {
+            return Err(JournalError::OtherRoot { mirror: row.name, known: row.root, found: root.to_owned() });
+        }
+        Ok(row)
+    }
+
+    /// Records the folder a scan found healthy; `None` lets the next scan accept what it finds.
+    pub fn set_identity(&self, mirror: MirrorId, identity: Option<&RootIdentity>) -> Result<(), JournalError> {
+        self.change_one(
+            || format!("mirror {}", mirror.0),
+            "UPDATE mirror SET fsid = ?2, dev = ?3, inode = ?4 WHERE id = ?1",
+            (
+                mirror,
+                identity.map(|i| i.fsid.cast_signed()),
+                identity.map(|i| i.dev.cast_signed()),
+                identity.map(|i| i.inode.cast_signed()),
+            ),
+        )
+    }
+
+    /// Sets or ends the mirror's hold.
+    pub fn set_hold(&self, mirror: MirrorId, hold: Option<&Hold>) -> Result<(), JournalError> {
+        self.change_one(
+            || format!("mirror {}", mirror.0),
+            "UPDATE mirror SET hold = ?2, hold_detail = ?3, hold_since = ?4 WHERE id = ?1",
+            (mirror, hold.map(|h| h.code), hold.map(|h| h.detail.as_str()), hold.map(|h| h.since)),
+        )
+    }
+
+    /// Sets how many deletes past the budget a person released.
+    pub fn set_released(&self, mirror: MirrorId, released: u32) -> Result<(), JournalError> {
+        self.change_one(
+            || format!("mirror {}", mirror.0),
+            "UPDATE mirror SET released = ?2 WHERE id = ?1",
+            (mirror, released),
+        )
+    }
+
+    /// Records the end of a full scan.
+    pub fn set_scanned(&self, mirror: MirrorId, at: UnixMillis) -> Result<(), JournalError> {
+        self.change_one(
+            || format!("mirror {}", mirror.0),
+            "UPDATE mirror SET scanned_at = ?2 WHERE id = ?1",
+            (mirror, at),
+        )
+    }
+
+    /// Records what the watcher reports of itself.
+    pub fn set_watch(&self, mirror: MirrorId, watch: &str) -> Result<(), JournalError> {
+        self.change_one(
+            || format!("mirror {}", mirror.0),
+            "UPDATE mirror SET watch = ?2 WHERE id = ?1",
+            (mirror, watch),
+        )
+    }
+
+    // Files.
+
+    /// Writes the row, new or known.
+    ///
+    /// Refused by the tables: a verdict from `queued` to `attached` without a hash, `detail` where the verdict has
+    /// none.
+    pub fn put_file(&self, row: &FileRow) -> Result<(), JournalError> {
+        let waiting = match row.verdict {
+            Verdict::Settling | Verdict::Queued | Verdict::Uploading | Verdict::Scanning => Some(row.since),
+            Verdict::Attached | Verdict::Deleting | Verdict::Parked(_) | Verdict::Ignored(_) | Verdict::Unrouted(_) => {
+                None
+            }
+        };
+        self.change(
+            "INSERT INTO file (mirror, path, dev, inode, size, mtime_ns, ctime_ns, verdict, detail, absent_since,
+                 hash, note, seen_at, since, attempt, next_attempt, waiting_since)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)
+             ON CONFLICT DO UPDATE SET dev = ?3, inode = ?4, size = ?5, mtime_ns = ?6, ctime_ns = ?7, verdict = ?8,
+                 detail = ?9, absent_since = ?10, hash = ?11, note = ?12, seen_at = ?13, since = ?14, attempt = ?15,
+                 next_attempt = ?16,
+                 waiting_since = CASE WHEN ?17 IS NULL THEN NULL ELSE coalesce(waiting_since, ?17) END",
+            params![
+                row.mirror,
+                row.path,
+                row.stat.dev.cast_signed(),
+                row.stat.inode.cast_signed(),
+                row.stat.size.cast_signed(),
+                row.stat.mtime_ns,
+                row.stat.ctime_ns,
+                row.verdict.word(),
+                row.verdict.detail(),
+                row.absent_since,
+                row.hash,
+                row.note,
+                row.seen_at,
+                row.since,
+                row.attempt,
+                row.next_attempt,
+                waiting,
+            ],
+        )?;
+        Ok(())
+    }
+
+    /// Forgets the file; its attachments and events stay. Whether it was known.
+    pub fn remove_file(&self, mirror: MirrorId, path: &RelPath) -> Result<bool, JournalError> {
+        Ok(self.change("DELETE FROM file WHERE mirror = ?1 AND path = ?2", (mirror, path))? > 0)
+    }
+
+    /// The file at `from` is now what `to` says, at another path of the same mirror; every attachment of `from`
+    /// goes with it. A row at the new path (seen before the move was understood) is replaced.
+    pub fn move_file(&self, from: &RelPath, to: &FileRow) -> Result<(), JournalError> {
+        if !self.remove_file(to.mirror, from)? {
+            return Err(JournalError::NotFound { what: format!("file {from}") });
+        }
+        self.put_file(to)?;
+        self.change("UPDATE attachment SET path = ?3 WHERE mirror = ?1 AND path = ?2", (to.mirror, from, &to.path))?;
+        Ok(())
+    }
+
+    // Attachments.
+
+    /// Records the intent to attach; the stage is `planned`.
+    pub fn add_attachment(&self, new: &NewAttachment, at: UnixMillis) -> Result<Attachment, JournalError> {
+        self.change(
+            "INSERT INTO attachment (mirror, path, case_arn, name, size, hash, attempt, token, start_open, stage,
+                 created_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 'planned', ?10)",
+            (
+                new.mirror,
+                &new.path,
+                &new.case,
+                &new.name,
+                new.version.size.cast_signed(),
+                new.version.hash,
+                new.attempt,
+                &new.token,
+                new.start_open,
+                at,
+            ),
+        )?;
+        self.expect_attachment(AttachmentId(self.conn.last_insert_rowid()))
+    }
+
+    /// The attachment that a task holds on to: rows are never removed, so it is there.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn expect_attachment(&self, id: AttachmentId) -> Result<Attachment, JournalError> {
+        self.attachment(id)?.ok_or_else(|| JournalError::NotFound { what: format!("attachment {}", id.0) })
+    }
+
+    /// Writes an attachment as it stands, its stage included. What an attempt is of (path, case, name, version,
+    /// token) cannot be changed, and the times follow from the stage.
+    ///
+    /// # Errors
+    /// `IllegalStage` when `Stage::may_become` does not allow the step from the stage that is there, `NotFound`;
+    /// nothing is changed then.
+    pub fn put_attachment(&self, a: &Attachment, at: UnixMillis) -> Result<(), JournalError> {
+        let sql = PUT_SQL.iter().find(|(stage, _)| *stage == a.stage).map_or("", |(_, sql)| sql.as_str());
+        let changed = self.change(
+            sql,
+            params![
+                a.id,
+                at,
+                a.file_id,
+                a.reason,
+                a.start_open,
+                a.unsure_since,
+                a.tries,
+                a.next_attempt,
+                a.last_error,
+                a.last_request_id,
+            ],
+        )?;
+        if changed > 0 {
+            return Ok(());
+        }
+        let found = self.expect_attachment(a.id)?.stage;
+        Err(JournalError::IllegalStage { id: a.id, found, wanted: a.stage })
+    }
+
+    // Events.
+
+    /// Appends to the audit trail.
+    pub fn add_event(&self, event: &NewEvent, at: UnixMillis) -> Result<i64, JournalError> {
+        self.change(
+            "INSERT INTO event (at, mirror, path, attachment, kind, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            (at, event.mirror, &event.path, event.attachment, event.kind, event.detail.to_string()),
+        )?;
+        Ok(self.conn.last_insert_rowid())
+    }
+}
+
+/// For each stage the statement that keeps it, or enters it from its legal predecessors and from nowhere else.
+static PUT_SQL: LazyLock<Vec<(Stage, String)>> = LazyLock::new(|| {
+    let sql = |to: Stage| {
+        let times = match to {
+            Stage::Planned => "",
+            Stage::Started => "started_at = coalesce(started_at, ?2),",
+            Stage::Stored => "stored_at = coalesce(stored_at, ?2),",
+            Stage::Completed => "completed_at = coalesce(completed_at, ?2),",
+            Stage::Approved => {
+                "completed_at = coalesce(completed_at, ?2), ended_at = coalesce(ended_at, ?2), \
+                 approved_at = coalesce(approved_at, ?2),"
+            }
+            Stage::Rejected | Stage::Failed | Stage::Abandoned => "ended_at = coalesce(ended_at, ?2),",
+            Stage::Deleting => "deleting_at = coalesce(deleting_at, ?2),",
+            Stage::Deleted => "deleted_at = coalesce(deleted_at, ?2),",
+        };
+        let from: Vec<String> =
+            Stage::ALL.iter().filter(|s| **s == to || s.may_become(to)).map(|s| format!("stage = '{s}'")).collect();
+        format!(
+            "UPDATE attachment SET stage = '{to}', {times} file_id = ?3, reason = ?4, start_open = ?5,
+                 unsure_since = ?6, tries = ?7, next_attempt = ?8, last_error = ?9, last_request_id = ?10
+             WHERE id = ?1 AND ({})",
+            from.join(" OR ")
+        )
+    };
+    Stage::ALL.iter().map(|s| (*s, sql(*s))).collect()
+});

@@ -1,0 +1,204 @@
+//! Questions about files.
+
+use super::super::error::JournalError;
+use super::super::rows;
+use super::{Counts, View, limited};
+use crate::core::model::{FileRow, MirrorId, Verdict, Version};
+use crate::types::{RelPath, UnixMillis};
+
+impl View {
+    pub fn file(&self, mirror: MirrorId, path: &RelPath) -> Result<Option<FileRow>, JournalError> {
+        self.one(
+            &format!("SELECT {} FROM file WHERE mirror = ?1 AND path = ?2", rows::FILE),
+            (mirror, path),
+            rows::file,
+        )
+    }
+
+    /// The files after `after` (or from the first), in byte order of their paths.
+    pub fn files_from(
+        &self,
+        mirror: MirrorId,
+        after: Option<&RelPath>,
+        limit: usize,
+    ) -> Result<Vec<FileRow>, JournalError> {
+        self.many(
+            &format!("SELECT {} FROM file WHERE mirror = ?1 AND path > ?2 ORDER BY path LIMIT ?3", rows::FILE),
+            (mirror, after.map_or(&b""[..], RelPath::as_bytes), limited(limit)),
+            rows::file,
+        )
+    }
+
+    /// The files with one verdict (a word of `Verdict::WORDS`) after `after`, in byte order. Reads past the others.
+    pub fn files_with(
+        &self,
+        mirror: MirrorId,
+        verdict: &str,
+        after: Option<&RelPath>,
+        limit: usize,
+    ) -> Result<Vec<FileRow>, JournalError> {
+        self.many(
+            &format!(
+                "SELECT {} FROM file WHERE mirror = ?1 AND path > ?2 AND verdict = ?3 ORDER BY path LIMIT ?4",
+                rows::FILE
+            ),
+            (mirror, after.map_or(&b""[..], RelPath::as_bytes), verdict, limited(limit)),
+            rows::file,
+        )
+    }
+
+    /// Files per verdict, of one mirror or of all.
+    pub fn counts(&self, mirror: Option<MirrorId>) -> Result<Counts, JournalError> {
+        let mut counts: Counts = Verdict::WORDS.map(|word| (word, 0));
+        let mut add = |row: &rusqlite::Row<'_>| {
+            let word: String = row.get(0)?;
+            let files = rows::count(row, 1)?;
+            counts.iter_mut().filter(|(w, _)| *w == word).for_each(|(_, n)| *n += files);
+            Ok(())
+        };
+        match mirror {
+            Some(mirror) => self.many("SELECT verdict, files FROM tally WHERE mirror = ?1", [mirror], &mut add)?,
+            None => self.many("SELECT verdict, files FROM tally", [], &mut add)?,
+        };
+        Ok(counts)
+    }
+
+    /// Files with an approved attachment: the size of the mirror that the delete budget goes by.
+    pub fn tracked_count(&self, mirror: MirrorId) -> Result<u64, JournalError> {
+        self.total(
+            "SELECT count(DISTINCT path) FROM attachment WHERE mirror = ?1 AND stage = 'approved'",
+            [mirror],
+            |row| rows::count(row, 0),
+        )
+    }
+
+    /// Queued files whose next try is due, those that `skip` names left out: for each mirror those without a wait
+    /// first, by age, then by the end of their wait; the mirrors take turns, so that a long queue in one does not
+    /// delay another (invariant 15).
+    pub fn queued(
+        &self,
+        now: UnixMillis,
+        limit: usize,
+        skip: &dyn Fn(MirrorId, &RelPath) -> bool,
+    ) -> Result<Vec<FileRow>, JournalError> {
+        let mirrors: Vec<MirrorId> = self.many("SELECT id FROM mirror ORDER BY id", [], |row| row.get(0))?;
+        let mut queues = Vec::with_capacity(mirrors.len());
+        for mirror in mirrors {
+            queues.push(self.queued_in(mirror, now, limit, &|path| skip(mirror, path))?.into_iter());
+        }
+        let mut due = Vec::new();
+        while due.len() < limit && !queues.is_empty() {
+            queues.retain_mut(|queue| queue.next().map(|row| due.push(row)).is_some());
+        }
+        due.truncate(limit);
+        Ok(due)
+    }
+
+    /// The queue of one mirror, as in [`View::queued`].
+    fn queued_in(
+        &self,
+        mirror: MirrorId,
+        now: UnixMillis,
+        limit: usize,
+        skip: &dyn Fn(&RelPath) -> bool,
+    ) -> Result<Vec<FileRow>, JournalError> {
+        self.told((|| {
+            let mut statement = self.prepare(&format!(
+                "SELECT {} FROM file WHERE mirror = ?1 AND verdict = 'queued' ORDER BY next_attempt, since",
+                rows::FILE
+            ))?;
+            let mut found = statement.query([mirror])?;
+            let mut due = Vec::new();
+            while due.len() < limit
+                && let Some(row) = found.next()?
+            {
+                let next_attempt: Option<UnixMillis> = row.get(15)?;
+                if next_attempt.is_some_and(|at| at > now) {
+                    break;
+                }
+                if !skip(&row.get(1)?) {
+                    due.push(rows::file(row)?);
+                }
+            }
+            Ok(due)
+        })())
+    }
+
+    /// The earliest end of a queued file's wait, past or future. Files that wait for nothing but a slot do not count.
+    pub fn next_queued_due(&self) -> Result<Option<UnixMillis>, JournalError> {
+        self.total(
+            "SELECT min(due) FROM (SELECT (SELECT min(next_attempt) FROM file WHERE mirror = mirror.id
+                 AND verdict = 'queued' AND next_attempt IS NOT NULL) AS due FROM mirror)",
+            [],
+            |row| row.get(0),
+        )
+    }
+
+    /// Files absent since `since_before` or longer, the longest first.
+    pub fn absent_due(
+        &self,
+        mirror: MirrorId,
+        since_before: UnixMillis,
+        limit: usize,
+    ) -> Result<Vec<FileRow>, JournalError> {
+        self.many(
+            &format!(
+                "SELECT {} FROM file WHERE mirror = ?1 AND absent_since IS NOT NULL AND absent_since <= ?2
+                 ORDER BY absent_since LIMIT ?3",
+                rows::FILE
+            ),
+            (mirror, since_before, limited(limit)),
+            rows::file,
+        )
+    }
+
+    /// Absent files with exactly this content: where a new file may have been moved from.
+    ///
+    /// The index is named because SQLite would else read the whole mirror in the order of its paths, for each file.
+    pub fn absent_with_hash(
+        &self,
+        mirror: MirrorId,
+        version: &Version,
+        limit: usize,
+    ) -> Result<Vec<FileRow>, JournalError> {
+        self.many(
+            &format!(
+                "SELECT {} FROM file INDEXED BY file_absent_hash
+                 WHERE mirror = ?1 AND hash = ?2 AND absent_since IS NOT NULL AND size = ?3 ORDER BY path LIMIT ?4",
+                rows::FILE
+            ),
+            (mirror, version.hash, version.size.cast_signed(), limited(limit)),
+            rows::file,
+        )
+    }
+
+    /// Since when the longest absent file of the mirror is absent.
+    pub fn next_absent_since(&self, mirror: MirrorId) -> Result<Option<UnixMillis>, JournalError> {
+        self.total(
+            "SELECT min(absent_since) FROM file WHERE mirror = ?1 AND absent_since IS NOT NULL",
+            [mirror],
+            |row| row.get(0),
+        )
+    }
+
+    /// How many files of the mirror are absent.
+    pub fn absent_count(&self, mirror: MirrorId) -> Result<u64, JournalError> {
+        self.total("SELECT count(*) FROM file WHERE mirror = ?1 AND absent_since IS NOT NULL", [mirror], |row| {
+            rows::count(row, 0)
+        })
+    }
+
+    /// The file that waits longest for agents to see its content, and since when: from the moment it first was
+    /// settling, queued, uploading or scanning, over all tries, until it is attached or waits for a person.
+    pub fn oldest_not_visible(&self, mirror: MirrorId) -> Result<Option<(FileRow, UnixMillis)>, JournalError> {
+        self.one(
+            &format!(
+                "SELECT {}, waiting_since FROM file WHERE mirror = ?1 AND waiting_since IS NOT NULL
+                 ORDER BY waiting_since LIMIT 1",
+                rows::FILE
+            ),
+            [mirror],
+            |row| Ok((rows::file(row)?, row.get(16)?)),
+        )
+    }
+}

@@ -1,0 +1,27 @@
+//! casedrop mirrors local folders into Amazon Connect case attachments.
+
+mod aws;
+mod cli;
+mod config;
+mod control;
+mod core;
+mod deliver;
+mod fatal;
+mod follow;
+mod journal;
+mod mirror;
+mod observe;
+mod preview;
+mod pulse;
+mod record;
+mod run;
+mod scan;
+mod tags;
+mod types;
+mod watch;
+mod weather;
+mod world;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -1,0 +1,86 @@
+//! What has come to rest: read, and planned with its content.
+
+use std::time::Instant;
+
+use super::{BUSY, MirrorLoop, READ_BYTES, READ_FILES, RETRY};
+use crate::core::model::Stat;
+use crate::core::plan::Seen;
+use crate::journal::JournalError;
+use crate::observe::{self, Observation};
+use crate::pulse::Pulse;
+use crate::scan::{self, Root};
+use crate::types::RelPath;
+
+impl MirrorLoop {
+    /// Reads what has been quiet for long enough, and plans with its content.
+    pub(super) async fn read_settled(&mut self, pulse: &Pulse) -> Result<(), JournalError> {
+        while !self.stop.is_cancelled() {
+            let due = self.settler.due(self.mono(), READ_FILES);
+            if due.is_empty() {
+                return Ok(());
+            }
+            let Some(root) = self.healthy_root().await? else {
+                // The next full pass finds them again; until then nothing here is to be waited for.
+                due.iter().for_each(|(path, _)| self.settler.forget(path));
+                self.next_pass = self.next_pass.min(Instant::now() + RETRY);
+                return Ok(());
+            };
+            let stop = self.stop.clone();
+            let read = tokio::task::spawn_blocking(move || read_all(&root, due, &|| stop.is_cancelled()));
+            let Ok(read) = read.await else { return Ok(()) };
+            let mut batch = Vec::with_capacity(read.len());
+            let now = self.mono();
+            // With `settle = "0s"` a file that cannot be read now would come round at once, and again.
+            let rest = now.plus(BUSY.saturating_sub(self.mirror.config.settle));
+            for (path, outcome) in read {
+                match outcome {
+                    Outcome::Read(seen) => {
+                        self.settler.done(&path);
+                        batch.push(Observation { path, seen });
+                    }
+                    Outcome::Changed(stat) => {
+                        self.settler.touch(&path, now);
+                        self.settler.see(&path, &stat, now);
+                    }
+                    Outcome::Gone => {
+                        self.settler.forget(&path);
+                        self.mirror.bell.touch(path);
+                    }
+                    Outcome::Later => self.settler.touch(&path, rest),
+                }
+            }
+            pulse.beat();
+            self.plan(batch).await?;
+        }
+        Ok(())
+    }
+}
+
+enum Outcome {
+    Read(Seen),
+    Changed(Stat),
+    Gone,
+    Later,
+}
+
+/// Reads files one after the other, as many as fit one turn of the loop; the rest stays due.
+fn read_all(root: &Root, due: Vec<(RelPath, Stat)>, stop: &dyn Fn() -> bool) -> Vec<(RelPath, Outcome)> {
+    let mut bytes = 0;
+    let mut read = Vec::with_capacity(due.len());
+    for (path, expected) in due {
+        if bytes > READ_BYTES || stop() {
+            break;
+        }
+        let outcome = match root.stat(&path) {
+            scan::Look::File(stat) if stat.same_content_as(&expected) => {
+                bytes += stat.size;
+                observe::read(root, &path, &stat, stop).map_or(Outcome::Later, Outcome::Read)
+            }
+            scan::Look::File(stat) => Outcome::Changed(stat),
+            scan::Look::Absent | scan::Look::Folder | scan::Look::Other(_) => Outcome::Gone,
+            scan::Look::Unknown(_) => Outcome::Later,
+        };
+        read.push((path, outcome));
+    }
+    read
+}

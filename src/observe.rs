@@ -1,0 +1,377 @@
+//! The look: what is on disk, merged with what the journal knows, in one pass over both in the same order.
+//!
+//! Blocking, read-only, with memory for one folder's listing and one journal row. What is at rest costs a
+//! comparison and nothing else; only what differs is handed on. Absence is evidence of the strictest kind
+//! (invariants 2 to 4): the path's folder was listed completely and the path itself answers "no such file".
+
+use std::io;
+use std::ops::ControlFlow;
+
+use crate::core::model::{FileRow, RootIdentity, Stat, Verdict};
+use crate::core::plan::{self, Content, Seen};
+use crate::journal::{JournalError, Reader, ScanRows, View};
+use crate::scan::{self, Depth, Entry, Look, ReadFault, Root};
+use crate::types::RelPath;
+use crate::world::Mirror;
+
+/// One path that is not at rest.
+#[derive(Debug, Clone)]
+pub struct Observation {
+    pub path: RelPath,
+    pub seen: Seen,
+}
+
+/// What one pass found besides the observations.
+#[derive(Debug, Default)]
+pub struct Pass {
+    /// Regular files in scope.
+    pub files: u64,
+    /// Journal rows whose file is there.
+    pub known_present: u64,
+    /// Journal rows whose file is gone.
+    pub absent: Vec<RelPath>,
+    /// Folders of which nothing can be said, with the reason.
+    pub unlisted: Vec<(RelPath, String)>,
+}
+
+/// Why a pass came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ObserveError {
+    #[error(transparent)]
+    Root(#[from] scan::RootFault),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+/// Looks at the whole root, or at the folder `below`. `emit` may end the pass early; `tick` is called for every
+/// entry, at rest or not.
+///
+/// # Errors
+/// The root cannot be listed, or the journal cannot be read.
+pub fn pass(
+    root: &Root,
+    mirror: &Mirror,
+    reader: &Reader,
+    below: Option<&RelPath>,
+    tick: &dyn Fn(),
+    emit: &mut dyn FnMut(Observation) -> ControlFlow<()>,
+) -> Result<Pass, ObserveError> {
+    let rule = |path: &RelPath, is_dir: bool| mirror.config.scope.entry_rule(path, is_dir);
+    let mut scan = reader.scan(mirror.id, below)?;
+    let mut merge = Merge { root, rows: Rows::new(scan.rows()?)?, pass: Pass::default(), emit };
+    let mut failed = None;
+    root.walk(below, Depth::Tree, &rule, &mut |entry| {
+        tick();
+        match merge.entry(entry) {
+            Ok(flow) => flow,
+            Err(error) => {
+                failed = Some(error);
+                ControlFlow::Break(())
+            }
+        }
+    })?;
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
+    merge.absent_until(None)?;
+    Ok(merge.pass)
+}
+
+/// Looks at single paths that a bell named: each by itself, folders with all below them, and what is gone through
+/// a complete listing of the folder that held it.
+///
+/// # Errors
+/// As for [`pass`].
+pub fn paths(
+    root: &Root,
+    mirror: &Mirror,
+    reader: &Reader,
+    touched: &[RelPath],
+    tick: &dyn Fn(),
+    emit: &mut dyn FnMut(Observation) -> ControlFlow<()>,
+) -> Result<Pass, ObserveError> {
+    let mut all = Pass::default();
+    let mut covered: Option<&RelPath> = None;
+    for path in touched {
+        // Byte order: what lies below a folder follows it, so one look back is enough.
+        if covered.is_some_and(|folder| path.is_below(folder)) {
+            continue;
+        }
+        match root.stat(path) {
+            Look::File(stat) => {
+                let seen = match mirror.config.scope.rule(path, false) {
+                    Some(rule) => Seen::OutOfScope(rule),
+                    None => Seen::Present(stat, Content::Unread),
+                };
+                let at_rest = match (&seen, reader.file(mirror.id, path)?) {
+                    (Seen::Present(stat, _), Some(row)) => row.is_at_rest(stat),
+                    _ => false,
+                };
+                if !at_rest && emit(Observation { path: path.clone(), seen }).is_break() {
+                    break;
+                }
+            }
+            Look::Other(kind) => {
+                let seen = Seen::OutOfScope(format!("{kind}"));
+                if emit(Observation { path: path.clone(), seen }).is_break() {
+                    break;
+                }
+            }
+            Look::Folder => {
+                if let Some(rule) = mirror.config.scope.rule(path, true) {
+                    tracing::trace!(%path, rule, "out of scope");
+                    continue;
+                }
+                covered = Some(path);
+                let inner = pass(root, mirror, reader, Some(path), tick, emit)?;
+                all.files += inner.files;
+                all.absent.extend(inner.absent);
+                all.unlisted.extend(inner.unlisted);
+                if let Some(row) = reader.file(mirror.id, path)? {
+                    let seen = Seen::OutOfScope("a folder stands in its place".into());
+                    let _ = emit(Observation { path: row.path, seen });
+                }
+            }
+            Look::Absent => all.absent.extend(gone(root, reader, mirror, path)?),
+            Look::Unknown(error) => tracing::debug!(%path, error, "could not be looked at"),
+        }
+    }
+    Ok(all)
+}
+
+/// Journal rows at or below a path that answers "no such file", if the folder that held it lists completely.
+fn gone(root: &Root, reader: &Reader, mirror: &Mirror, path: &RelPath) -> Result<Vec<RelPath>, ObserveError> {
+    let mut folder = path.parent();
+    while let Some(parent) = &folder {
+        match root.stat(parent) {
+            Look::Absent => folder = parent.parent(),
+            Look::Folder => break,
+            Look::File(_) | Look::Other(_) | Look::Unknown(_) => return Ok(Vec::new()),
+        }
+    }
+    let mut complete = true;
+    root.walk(folder.as_ref(), Depth::Folder, &|_, _| None, &mut |entry| {
+        // Only what stands for the folder itself matters: one of its sub-folders may well be unreadable.
+        if let Entry::Unlisted { dir, .. } = &entry
+            && Some(dir) == folder.as_ref()
+        {
+            complete = false;
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    })?;
+    if !complete || !matches!(root.stat(path), Look::Absent) {
+        return Ok(Vec::new());
+    }
+    let mut rows = Vec::new();
+    if reader.file(mirror.id, path)?.is_some() {
+        rows.push(path.clone());
+    }
+    let mut scan = reader.scan(mirror.id, Some(path))?;
+    let mut below = Rows::new(scan.rows()?)?;
+    while let Some(row) = below.row.take() {
+        rows.push(row.path);
+        below.advance()?;
+    }
+    Ok(rows)
+}
+
+/// Reads a file that has been quiet: its content between two equal stats, or why it cannot be read. `None`: it is
+/// not what was seen, or is busy, so it settles again.
+pub fn read(root: &Root, path: &RelPath, expected: &Stat, stop: &dyn Fn() -> bool) -> Option<Seen> {
+    if expected.size > plan::LARGEST_FILE {
+        return Some(Seen::Present(*expected, Content::TooLarge));
+    }
+    let unreadable = |error: &io::Error| {
+        let passing =
+            matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ResourceBusy | io::ErrorKind::Interrupted);
+        // EMFILE and ENFILE say nothing about this file.
+        let passing = passing || matches!(error.raw_os_error(), Some(23 | 24));
+        (!passing).then(|| Seen::Present(*expected, Content::Unreadable(format!("{error}"))))
+    };
+    let file = match root.open(path) {
+        Ok(file) => file,
+        Err(error) => return unreadable(&error),
+    };
+    match scan::read_hash(&file, Some(expected), stop) {
+        Ok(hashed) => Some(Seen::Present(hashed.stat, Content::Read(hashed.hash))),
+        Err(ReadFault::Changed | ReadFault::Stopped) => None,
+        Err(ReadFault::Io(error)) => unreadable(&error),
+    }
+}
+
+/// Whether another identity is still the same folder (a device number can change at boot): most of a sample of
+/// known files must be there as they were. No sample: no reason to doubt.
+///
+/// # Errors
+/// The journal's.
+pub fn is_same_folder(
+    root: &Root,
+    known: Option<RootIdentity>,
+    mirror: &Mirror,
+    view: &View,
+) -> Result<bool, JournalError> {
+    const SAMPLE: usize = 20;
+    if known.is_none_or(|known| known == root.identity()) {
+        return Ok(true);
+    }
+    let sample: Vec<FileRow> =
+        view.files_from(mirror.id, None, SAMPLE)?.into_iter().filter(|row| row.hash.is_some()).collect();
+    let there = sample.iter().filter(|row| match root.stat(&row.path) {
+        Look::File(stat) => {
+            (stat.inode, stat.size, stat.mtime_ns) == (row.stat.inode, row.stat.size, row.stat.mtime_ns)
+        }
+        _ => false,
+    });
+    Ok(there.count() * 2 >= sample.len())
+}
+
+/// The walk's entries against the journal's rows.
+struct Merge<'a> {
+    root: &'a Root,
+    rows: Rows<'a>,
+    pass: Pass,
+    emit: &'a mut dyn FnMut(Observation) -> ControlFlow<()>,
+}
+
+impl Merge<'_> {
+    fn entry(&mut self, entry: Entry) -> Result<ControlFlow<()>, JournalError> {
+        match entry {
+            Entry::File { path, stat } => {
+                self.pass.files += 1;
+                let at_rest = match self.row_at(&path)? {
+                    Some(row) => row.at_rest(&stat),
+                    None => false,
+                };
+                if at_rest {
+                    return Ok(ControlFlow::Continue(()));
+                }
+                Ok((self.emit)(Observation { path, seen: Seen::Present(stat, Content::Unread) }))
+            }
+            Entry::Other { path, kind } => self.out_of_scope(path, kind.to_string()),
+            Entry::Ignored { path, rule, is_dir: false } => self.out_of_scope(path, rule),
+            Entry::Ignored { path, rule, is_dir: true } => {
+                self.absent_until(Some(&folder_key(&path)))?;
+                while let Some(row) = self.rows.row.as_ref().filter(|row| row.path.is_below(&path)) {
+                    let (below, known) = (row.path.clone(), row.is_ignored_by(&rule));
+                    self.pass.known_present += 1;
+                    self.rows.advance()?;
+                    if !known
+                        && (self.emit)(Observation { path: below, seen: Seen::OutOfScope(rule.clone()) }).is_break()
+                    {
+                        return Ok(ControlFlow::Break(()));
+                    }
+                }
+                Ok(ControlFlow::Continue(()))
+            }
+            Entry::Folder { .. } => Ok(ControlFlow::Continue(())),
+            Entry::Unlisted { dir, error } => {
+                self.absent_until(Some(&folder_key(&dir)))?;
+                while self.rows.row.as_ref().is_some_and(|row| row.path.is_below(&dir)) {
+                    self.pass.known_present += 1;
+                    self.rows.advance()?;
+                }
+                self.pass.unlisted.push((dir, error));
+                Ok(ControlFlow::Continue(()))
+            }
+            Entry::Unknown { path, error } => {
+                tracing::debug!(%path, error, "could not be looked at");
+                self.row_at(&path)?;
+                Ok(ControlFlow::Continue(()))
+            }
+        }
+    }
+
+    fn out_of_scope(&mut self, path: RelPath, rule: String) -> Result<ControlFlow<()>, JournalError> {
+        if self.row_at(&path)?.is_some_and(|row| row.is_ignored_by(&rule)) {
+            return Ok(ControlFlow::Continue(()));
+        }
+        Ok((self.emit)(Observation { path, seen: Seen::OutOfScope(rule) }))
+    }
+
+    /// The row of this very path, taken; rows before it have no file.
+    fn row_at(&mut self, path: &RelPath) -> Result<Option<Row>, JournalError> {
+        self.absent_until(Some(path.as_bytes()))?;
+        if self.rows.row.as_ref().is_none_or(|row| row.path != *path) {
+            return Ok(None);
+        }
+        self.pass.known_present += 1;
+        let row = self.rows.row.take();
+        self.rows.advance()?;
+        Ok(row)
+    }
+
+    /// Every row before `key` was passed by the walk: its folder is listed completely and does not hold it. The
+    /// path is asked once more, for only "no such file" counts.
+    fn absent_until(&mut self, key: Option<&[u8]>) -> Result<(), JournalError> {
+        while let Some(row) = self.rows.row.as_ref().filter(|row| key.is_none_or(|key| row.path.as_bytes() < key)) {
+            let path = row.path.clone();
+            match self.root.stat(&path) {
+                Look::Absent => self.pass.absent.push(path),
+                Look::File(_) | Look::Unknown(_) => self.pass.known_present += 1,
+                Look::Folder => self.replaced(path, "a folder stands in its place".into()),
+                Look::Other(kind) => self.replaced(path, kind.to_string()),
+            }
+            self.rows.advance()?;
+        }
+        Ok(())
+    }
+
+    fn replaced(&mut self, path: RelPath, rule: String) {
+        self.pass.known_present += 1;
+        if !self.rows.row.as_ref().is_some_and(|row| row.is_ignored_by(&rule)) {
+            // An early end is noticed at the next entry.
+            let _ = (self.emit)(Observation { path, seen: Seen::OutOfScope(rule) });
+        }
+    }
+}
+
+/// Where the first path below the folder would stand.
+fn folder_key(folder: &RelPath) -> Vec<u8> {
+    [folder.as_bytes(), b"/"].concat()
+}
+
+/// The journal's side of a merge: the present row, owned so that the walk may keep it.
+struct Rows<'a> {
+    rows: ScanRows<'a>,
+    row: Option<Row>,
+}
+
+struct Row {
+    path: RelPath,
+    stat: Stat,
+    word: &'static str,
+    /// The rule of an ignored path.
+    rule: Option<String>,
+    absent: bool,
+}
+
+impl<'a> Rows<'a> {
+    fn new(rows: ScanRows<'a>) -> Result<Self, JournalError> {
+        let mut rows = Self { rows, row: None };
+        rows.advance()?;
+        Ok(rows)
+    }
+
+    fn advance(&mut self) -> Result<(), JournalError> {
+        self.row = None;
+        while let Some(row) = self.rows.next()? {
+            let Some(path) = RelPath::new(row.path) else { continue };
+            let word = Verdict::WORDS.into_iter().find(|word| *word == row.verdict).unwrap_or_default();
+            let rule = (word == "ignored").then(|| row.detail.unwrap_or_default().to_owned());
+            self.row = Some(Row { path, stat: row.stat, word, rule, absent: row.absent_since.is_some() });
+            break;
+        }
+        Ok(())
+    }
+}
+
+impl Row {
+    fn at_rest(&self, stat: &Stat) -> bool {
+        plan::is_at_rest(self.word, &self.stat, self.absent, stat)
+    }
+
+    fn is_ignored_by(&self, rule: &str) -> bool {
+        !self.absent && self.rule.as_deref() == Some(rule)
+    }
+}

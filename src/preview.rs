@@ -1,0 +1,246 @@
+//! What `sync` would do and why, by the same look and the same planner, on read-only connections: not a byte
+//! changes anywhere (invariant 21). Files are read as if they had settled.
+
+use std::ops::ControlFlow;
+
+use crate::config::Config;
+use crate::core::model::{MirrorId, Stage, Stat, Verdict};
+use crate::core::plan::{self, Seen, Step};
+use crate::fatal::Fatal;
+use crate::journal::{JournalError, Reader};
+use crate::observe::{self, Observation, ObserveError};
+use crate::record;
+use crate::run::lookup_domain;
+use crate::scan::{self, Root};
+use crate::types::{CaseArn, RelPath, UnixMillis};
+use crate::world::Mirror;
+
+/// One thing that a pass would do or say.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Planned {
+    pub mirror: String,
+    pub path: RelPath,
+    /// `upload`, `replace`, `move`, `delete`, `finish` are work; `wait`, `park`, `ignore`, `unroute`, `forget`,
+    /// `keep`, `hold` are not.
+    pub action: &'static str,
+    pub why: String,
+    pub case: Option<CaseArn>,
+    pub name: Option<String>,
+    /// Bytes.
+    pub size: Option<u64>,
+}
+
+/// Plans for every mirror.
+///
+/// # Errors
+/// The configuration's folders, the journal, or a Cases domain that has to be asked for.
+pub async fn preview(config: &Config) -> Result<Vec<Planned>, Fatal> {
+    let domain = lookup_domain(config).await?;
+    let config = config.clone();
+    let planned = tokio::task::spawn_blocking(move || {
+        let reader = match Reader::open(&config.journal_path) {
+            Err(JournalError::Missing { .. }) => Reader::empty()?,
+            other => other?,
+        };
+        let mut planned = Vec::new();
+        for mirror in &config.mirrors {
+            let row = reader.mirror_by_name(&mirror.name)?;
+            // A mirror that the journal does not know yet has no rows under any id.
+            let id = row.as_ref().map_or(MirrorId(-1), |row| row.id);
+            let hold = row.as_ref().and_then(|row| row.hold.clone());
+            let mirror = Mirror::new(id, mirror.clone(), domain.clone(), hold);
+            one(&mirror, &reader, row.and_then(|row| row.identity), &mut planned)?;
+        }
+        Ok(planned)
+    });
+    planned.await.map_err(|error| Fatal::temporary(error.to_string()))?
+}
+
+fn one(
+    mirror: &Mirror,
+    reader: &Reader,
+    identity: Option<crate::core::model::RootIdentity>,
+    planned: &mut Vec<Planned>,
+) -> Result<(), Fatal> {
+    let mut say = Say { mirror, planned };
+    pending(reader, &mut say)?;
+    let root = match scan::open_root(&mirror.config.path) {
+        Ok(root) => root,
+        Err(fault) => {
+            say.held(format!("{}: {fault}; nothing is uploaded or deleted", mirror.config.path.display()));
+            return Ok(());
+        }
+    };
+    if !observe::is_same_folder(&root, identity, mirror, reader)? {
+        say.held("another folder or disk stands at the mirror's path; nothing is uploaded or deleted".to_owned());
+        return Ok(());
+    }
+    let mut failed = None;
+    let pass =
+        observe::pass(&root, mirror, reader, None, &|| {}, &mut |seen| match decide(&root, mirror, reader, seen) {
+            Ok((observation, step)) => {
+                say.step(&observation.path, &step);
+                ControlFlow::Continue(())
+            }
+            Err(error) => {
+                failed = Some(error);
+                ControlFlow::Break(())
+            }
+        });
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
+    let pass = match pass {
+        Ok(pass) => pass,
+        Err(ObserveError::Root(fault)) => {
+            say.held(format!("{}: {fault}; nothing is uploaded or deleted", mirror.config.path.display()));
+            return Ok(());
+        }
+        Err(ObserveError::Journal(error)) => return Err(error.into()),
+    };
+    for (folder, error) in &pass.unlisted {
+        say.add(folder, "hold", format!("cannot be listed, nothing below it is touched: {error}"), None);
+    }
+    absences(&root, mirror, reader, &pass, &mut say)?;
+    Ok(())
+}
+
+/// Deletes, weighed as the daemon weighs them.
+fn absences(
+    root: &Root,
+    mirror: &Mirror,
+    reader: &Reader,
+    pass: &observe::Pass,
+    say: &mut Say<'_>,
+) -> Result<(), JournalError> {
+    let id = mirror.id;
+    let tracked = reader.tracked_count(id)?;
+    let released = u64::from(reader.mirror(id)?.map_or(0, |row| row.released));
+    if plan::is_emptied(tracked, pass.known_present) && released == 0 {
+        say.held(format!("none of the {tracked} attached files is left in the folder; nothing is deleted"));
+        return Ok(());
+    }
+    let mut due = Vec::new();
+    for path in &pass.absent {
+        let observation = Observation { path: path.clone(), seen: Seen::Absent };
+        match decide(root, mirror, reader, observation)? {
+            (observation, Step::DeleteDue) => due.push(observation.path),
+            (observation, step) => say.step(&observation.path, &step),
+        }
+    }
+    let recent = reader.deletes_since(id, UnixMillis(UnixMillis::now().0 - 3_600_000))?;
+    match plan::allow_deletes(due.len() as u64, tracked, recent, released, &mirror.config.delete_budget) {
+        plan::Deletes::Hold(text) => say.held(format!("{text}; nothing is deleted")),
+        plan::Deletes::Go => {
+            for path in &due {
+                say.add(path, "delete", "absent for the whole grace".to_owned(), None);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Decides as the daemon would once the file has settled.
+fn decide(
+    root: &Root,
+    mirror: &Mirror,
+    reader: &Reader,
+    mut observation: Observation,
+) -> Result<(Observation, Step), JournalError> {
+    let now = UnixMillis::now();
+    let target = mirror.route(&observation.path);
+    let target = target.as_ref().map_err(String::as_str);
+    for _ in 0..2 {
+        let known = record::known(reader, mirror.id, &observation.path, &observation.seen)?;
+        let step = plan::decide(&observation.seen, target, &known, mirror.rules(), now);
+        let Step::Settle { stat, .. } = &step else { return Ok((observation, step)) };
+        let stat: Stat = *stat;
+        match observe::read(root, &observation.path, &stat, &|| false) {
+            Some(seen) => observation.seen = seen,
+            None => return Ok((observation, step)),
+        }
+    }
+    Ok((observation, Step::Nothing))
+}
+
+/// What earlier passes left to do.
+fn pending(reader: &Reader, say: &mut Say<'_>) -> Result<(), JournalError> {
+    const PAGE: usize = 1000;
+    let id = say.mirror.id;
+    for word in ["queued", "uploading", "scanning"] {
+        let mut after: Option<RelPath> = None;
+        loop {
+            let page = reader.files_with(id, word, after.as_ref(), PAGE)?;
+            for row in &page {
+                let (action, why) = match row.verdict {
+                    Verdict::Queued => ("upload", "queued by an earlier pass"),
+                    Verdict::Uploading => ("finish", "its upload was cut short"),
+                    _ => ("finish", "waits for the end of the scan"),
+                };
+                let why = row.note.clone().unwrap_or_else(|| why.to_owned());
+                say.add(&row.path, action, why, Some(row.stat.size));
+            }
+            let Some(last) = page.last().filter(|_| page.len() == PAGE) else { break };
+            after = Some(last.path.clone());
+        }
+    }
+    for attachment in reader.attachments_in_stage(Stage::Deleting, None, usize::MAX)? {
+        if attachment.mirror == id {
+            let why = format!("announced delete ({})", attachment.reason.as_deref().unwrap_or_default());
+            say.add(&attachment.path, "finish", why, None);
+        }
+    }
+    Ok(())
+}
+
+struct Say<'a> {
+    mirror: &'a Mirror,
+    planned: &'a mut Vec<Planned>,
+}
+
+impl Say<'_> {
+    fn add(&mut self, path: &RelPath, action: &'static str, why: String, size: Option<u64>) {
+        let target = self.mirror.route(path).ok();
+        let (case, name) = target.map_or((None, None), |target| (Some(target.case), Some(target.name)));
+        let mirror = self.mirror.config.name.clone();
+        self.planned.push(Planned { mirror, path: path.clone(), action, why, case, name, size });
+    }
+
+    /// The mirror as a whole is held; shown at its root.
+    fn held(&mut self, why: String) {
+        if let Some(path) = RelPath::new(&b"*"[..]) {
+            self.add(&path, "hold", why, None);
+        }
+    }
+
+    fn step(&mut self, path: &RelPath, step: &Step) {
+        match step {
+            Step::Nothing | Step::Refresh { .. } => {}
+            Step::Settle { stat, .. } => self.add(path, "wait", "still changing or busy".into(), Some(stat.size)),
+            Step::Queue { stat, why: plan::QueueWhy::New, .. } => {
+                self.add(path, "upload", "new".into(), Some(stat.size))
+            }
+            Step::Queue { stat, why: plan::QueueWhy::Changed, .. } => {
+                self.add(path, "replace", "changed".into(), Some(stat.size));
+            }
+            Step::Move { stat, from, same_target: true, .. } => {
+                self.add(path, "move", format!("moved from {from}; no call needed"), Some(stat.size));
+            }
+            Step::Move { stat, from, .. } => {
+                self.add(path, "replace", format!("moved from {from}"), Some(stat.size));
+            }
+            Step::Park { stat, code, note, .. } => {
+                let why = format!("{code}: {}", note.as_deref().unwrap_or(code.remedy()));
+                self.add(path, "park", why, Some(stat.size));
+            }
+            Step::Ignore { rule } => self.add(path, "ignore", rule.clone(), None),
+            Step::Unroute { stat, reason } => self.add(path, "unroute", reason.clone(), Some(stat.size)),
+            Step::BeginGrace { delete_after } => {
+                self.add(path, "wait", format!("gone here; deleted at Connect after {delete_after}"), None);
+            }
+            Step::Keep => self.add(path, "keep", "gone here; kept at Connect".into(), None),
+            Step::Forget => self.add(path, "forget", "gone before it was attached".into(), None),
+            Step::DeleteDue => self.add(path, "delete", "absent for the whole grace".into(), None),
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! One attempt at one attachment, from the durable token to the complete call.
+
+use std::time::Duration;
+
+use super::disk::park_event;
+use super::ending::sweep_found;
+use super::{MOST_FAILED_ATTEMPTS, Result, abandon, event, remember, set_verdict, try_event};
+use crate::aws::{Failure, Next};
+use crate::core::model::{Attachment, AttachmentId, EventKind, FileRow, MirrorId, ParkCode, Stage, Stat, Verdict};
+use crate::core::plan::Target;
+use crate::core::{naming, retry};
+use crate::journal::{NewAttachment, Tx};
+use crate::types::{ClientToken, FileId, RelPath, UnixMillis};
+
+/// The reason of an attempt that Connect refused as a conflict. Whether two files of a case may have one name is not
+/// documented (SERVICE.md 2.6); if not, a new version cannot stand beside the old one under its name, and deleting
+/// the old one first could lose it. So the next attempt at this version takes a name of its own.
+const NAME_TAKEN: &str = "name-taken";
+
+/// How long a file waits for the scan of its last version before it is asked about again.
+const BUSY_PAUSE: Duration = Duration::from_secs(5);
+
+/// What a started piece of work may do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Course {
+    /// The attempt goes on.
+    On,
+    /// The attempt was given up meanwhile; its clean-up is announced.
+    Superseded,
+}
+
+/// The answer of [`begin`].
+#[derive(Debug, Clone)]
+pub enum Begun {
+    /// The token is durable: make the start call.
+    Attempt(Box<Attachment>),
+    /// The file is not (or no longer) waiting for an attempt.
+    NotNow,
+    /// The file is not what was read: it is to be looked at again.
+    Changed,
+}
+
+/// Makes the next start call of a queued file legal: a durable token, the one of the last try if that asked for
+/// exactly the same, else a new one.
+pub fn begin(
+    tx: &Tx<'_>,
+    mirror: MirrorId,
+    path: &RelPath,
+    stat: &Stat,
+    target: &Target,
+    token: ClientToken,
+    now: UnixMillis,
+) -> Result<Begun> {
+    let Some(mut row) = tx.file(mirror, path)? else { return Ok(Begun::NotNow) };
+    let due = row.next_attempt.is_none_or(|at| at <= now);
+    let (Verdict::Queued, Some(version), None, true) = (&row.verdict, row.version(), row.absent_since, due) else {
+        return Ok(Begun::NotNow);
+    };
+    if !row.stat.same_content_as(stat) {
+        return Ok(Begun::Changed);
+    }
+    let known = tx.attachments_of(mirror, path)?;
+    let refused = |a: &Attachment| a.version == version && a.reason.as_deref() == Some(NAME_TAKEN);
+    let name = if known.iter().any(refused) { naming::beside(&target.name, version.hash) } else { target.name.clone() };
+    let mut again = None;
+    for mut attachment in known {
+        if !attachment.stage.is_under_way() {
+            continue;
+        }
+        let same = attachment.version == version && (&attachment.case, &attachment.name) == (&target.case, &name);
+        match attachment.stage {
+            Stage::Planned if same => again = Some(attachment),
+            // Being scanned, or waiting for its complete call: the follow-up ends it first.
+            Stage::Completed | Stage::Stored => {
+                row.next_attempt = Some(now.plus(BUSY_PAUSE));
+                tx.put_file(&row)?;
+                return Ok(Begun::NotNow);
+            }
+            _ => abandon(tx, &mut attachment, "the file or its target changed", now)?,
+        }
+    }
+    let attachment = if let Some(mut attachment) = again {
+        attachment.start_open = true;
+        tx.put_attachment(&attachment, now)?;
+        attachment
+    } else {
+        row.attempt += 1;
+        tx.add_attachment(
+            &NewAttachment {
+                mirror,
+                path: path.clone(),
+                case: target.case.clone(),
+                name,
+                version,
+                attempt: row.attempt,
+                token,
+                start_open: true,
+            },
+            now,
+        )?
+    };
+    set_verdict(&mut row, Verdict::Uploading, None, now);
+    row.next_attempt = None;
+    tx.put_file(&row)?;
+    Ok(Begun::Attempt(Box::new(attachment)))
+}
+
+/// Start answered with a FileId.
+pub fn started(
+    tx: &Tx<'_>,
+    id: AttachmentId,
+    file: FileId,
+    request_id: Option<String>,
+    now: UnixMillis,
+) -> Result<Course> {
+    let mut attachment = tx.expect_attachment(id)?;
+    attachment.start_open = false;
+    attachment.last_request_id = request_id;
+    if attachment.stage != Stage::Planned {
+        tx.put_attachment(&attachment, now)?;
+        // As if a sweep had found it, which may have been faster: then it is on its way out, or gone.
+        sweep_found(tx, id, &file, now)?;
+        return Ok(Course::Superseded);
+    }
+    attachment.file_id = Some(file);
+    attachment.stage = Stage::Started;
+    clear_try(&mut attachment);
+    tx.put_attachment(&attachment, now)?;
+    event(tx, &attachment, EventKind::Started, now)?;
+    Ok(Course::On)
+}
+
+/// Start failed: what becomes of the attempt follows from the class of the failure alone.
+pub fn start_failed(tx: &Tx<'_>, id: AttachmentId, failure: &Failure, random: f64, now: UnixMillis) -> Result<()> {
+    let mut attachment = tx.expect_attachment(id)?;
+    attachment.start_open = false;
+    if !failure.certain {
+        // The last doubt counts: the listing grace of a sweep begins with it.
+        attachment.unsure_since = Some(now);
+    }
+    if attachment.stage != Stage::Planned {
+        return tx.put_attachment(&attachment, now);
+    }
+    remember(&mut attachment, failure);
+    match failure.next {
+        Next::Park(code) => park_attempt(tx, attachment, code, &failure.to_string(), now),
+        // The token may name another request at Connect, or the case is busy: a new attempt, a few times.
+        Next::Conflict => retire(tx, attachment, Some(ParkCode::Conflict), failure, random, now),
+        Next::Offline | Next::Credentials => wait(tx, attachment, Duration::ZERO, failure, now),
+        Next::Throttled => {
+            let pause = retry::delay(attachment.tries.min(4), failure.hint, random);
+            wait(tx, attachment, pause, failure, now)
+        }
+        Next::Retry | Next::Renew | Next::Replan | Next::Gone => {
+            let pause = retry::delay(attachment.tries, failure.hint, random);
+            attachment.tries += 1;
+            wait(tx, attachment, pause, failure, now)
+        }
+    }
+}
+
+/// S3 took every byte.
+pub fn stored(tx: &Tx<'_>, id: AttachmentId, request_id: Option<String>, now: UnixMillis) -> Result<Course> {
+    let mut attachment = tx.expect_attachment(id)?;
+    if attachment.stage != Stage::Started {
+        return Ok(Course::Superseded);
+    }
+    attachment.stage = Stage::Stored;
+    attachment.last_request_id = request_id;
+    clear_try(&mut attachment);
+    tx.put_attachment(&attachment, now)?;
+    event(tx, &attachment, EventKind::Stored, now)?;
+    Ok(Course::On)
+}
+
+/// Connect took the complete call. Returns what the follow-up is to watch; `None` when the attempt was given up.
+pub fn completed(
+    tx: &Tx<'_>,
+    id: AttachmentId,
+    request_id: Option<String>,
+    now: UnixMillis,
+) -> Result<Option<Attachment>> {
+    let mut attachment = tx.expect_attachment(id)?;
+    if attachment.stage != Stage::Stored {
+        return Ok(None);
+    }
+    attachment.stage = Stage::Completed;
+    attachment.last_request_id = request_id;
+    clear_try(&mut attachment);
+    tx.put_attachment(&attachment, now)?;
+    event(tx, &attachment, EventKind::Completed, now)?;
+    if let Some(mut row) = tx.file(attachment.mirror, &attachment.path)?
+        && row.verdict == Verdict::Uploading
+    {
+        set_verdict(&mut row, Verdict::Scanning, None, now);
+        tx.put_file(&row)?;
+    }
+    tx.attachment(id)
+}
+
+/// A line about a scan that takes long, for whoever asks.
+pub fn waiting(tx: &Tx<'_>, id: AttachmentId, text: &str) -> Result<()> {
+    let attachment = tx.expect_attachment(id)?;
+    let Some(mut row) = tx.file(attachment.mirror, &attachment.path)? else { return Ok(()) };
+    if row.verdict == Verdict::Scanning {
+        row.note = Some(text.to_owned());
+        tx.put_file(&row)?;
+    }
+    Ok(())
+}
+
+/// A call on a stored attempt failed in passing: the stage stays, the next try is journaled.
+pub fn try_again(tx: &Tx<'_>, id: AttachmentId, failure: &Failure, random: f64, now: UnixMillis) -> Result<()> {
+    let mut attachment = tx.expect_attachment(id)?;
+    remember(&mut attachment, failure);
+    let environment = matches!(failure.next, Next::Offline | Next::Credentials | Next::Throttled);
+    let pause = retry::delay(attachment.tries, failure.hint, random);
+    if !environment {
+        attachment.tries += 1;
+        try_event(tx, &attachment, failure, now)?;
+    }
+    attachment.next_attempt = Some(now.plus(pause));
+    tx.put_attachment(&attachment, now)?;
+    let Some(mut row) = tx.file(attachment.mirror, &attachment.path)? else { return Ok(()) };
+    row.note = Some(format!("{failure}; next try after {}", now.plus(pause)));
+    tx.put_file(&row)
+}
+
+/// Gives an attempt up after its start. With `counts`, it is a failure of the file's own, of which there may be a
+/// few before it is parked with that code; else a fresh attempt follows at once or after `failure`'s backoff.
+pub fn give_up(
+    tx: &Tx<'_>,
+    id: AttachmentId,
+    reason: &str,
+    counts: Option<ParkCode>,
+    failure: Option<&Failure>,
+    random: f64,
+    now: UnixMillis,
+) -> Result<()> {
+    let mut attachment = tx.expect_attachment(id)?;
+    if !attachment.stage.is_under_way() {
+        return Ok(());
+    }
+    if let Some(failure) = failure {
+        remember(&mut attachment, failure);
+        if let (Next::Park(code), None) = (failure.next, counts) {
+            return park_attempt(tx, attachment, code, &failure.to_string(), now);
+        }
+        return retire(tx, attachment, counts, failure, random, now);
+    }
+    if let Some(code) = counts
+        && attachment.attempt >= MOST_FAILED_ATTEMPTS
+    {
+        return park_attempt(tx, attachment, code, reason, now);
+    }
+    let (mirror, path, attempt) = (attachment.mirror, attachment.path.clone(), attachment.attempt);
+    abandon(tx, &mut attachment, reason, now)?;
+    let Some(mut row) = tx.file(mirror, &path)? else { return Ok(()) };
+    if matches!(row.verdict, Verdict::Uploading | Verdict::Scanning | Verdict::Queued) {
+        // The first fresh attempt follows at once; a cause that stays must not become a tight loop.
+        let pause = if attempt <= 1 { Duration::ZERO } else { retry::delay(attempt, None, random) };
+        set_verdict(&mut row, Verdict::Queued, Some(reason.to_owned()), now);
+        row.next_attempt = Some(now.plus(pause));
+        tx.put_file(&row)?;
+    }
+    Ok(())
+}
+
+/// A queued file is not what was read: it settles and is read again.
+pub fn look_again(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, now: UnixMillis) -> Result<()> {
+    let Some(mut row) = tx.file(mirror, path)? else { return Ok(()) };
+    if row.verdict == Verdict::Queued && row.absent_since.is_none() {
+        set_verdict(&mut row, Verdict::Settling, None, now);
+        tx.put_file(&row)?;
+    }
+    Ok(())
+}
+
+/// Ends an attempt; a new one follows after a wait, or the file is parked when `counts` has been reached.
+fn retire(
+    tx: &Tx<'_>,
+    mut attachment: Attachment,
+    counts: Option<ParkCode>,
+    failure: &Failure,
+    random: f64,
+    now: UnixMillis,
+) -> Result<()> {
+    if let Some(code) = counts
+        && attachment.attempt >= MOST_FAILED_ATTEMPTS
+    {
+        return park_attempt(tx, attachment, code, &failure.to_string(), now);
+    }
+    try_event(tx, &attachment, failure, now)?;
+    let (mirror, path, attempt) = (attachment.mirror, attachment.path.clone(), attachment.attempt);
+    let name_taken = failure.next == Next::Conflict && attachment.stage == Stage::Planned;
+    let reason = if name_taken { NAME_TAKEN.to_owned() } else { failure.to_string() };
+    abandon(tx, &mut attachment, &reason, now)?;
+    let Some(mut row) = tx.file(mirror, &path)? else { return Ok(()) };
+    let at = now.plus(retry::delay(attempt, failure.hint, random));
+    queue_again(&mut row, at, failure, now);
+    tx.put_file(&row)
+}
+
+/// Ends an attempt and parks its file.
+fn park_attempt(tx: &Tx<'_>, mut attachment: Attachment, code: ParkCode, text: &str, now: UnixMillis) -> Result<()> {
+    let (mirror, path, version) = (attachment.mirror, attachment.path.clone(), attachment.version);
+    abandon(tx, &mut attachment, code.as_str(), now)?;
+    let Some(mut row) = tx.file(mirror, &path)? else { return Ok(()) };
+    if row.absent_since.is_some() {
+        return Ok(());
+    }
+    if row.version() != Some(version) {
+        // The refusal is not about what stands there now, which waited for this attempt to end.
+        if matches!(row.verdict, Verdict::Uploading | Verdict::Scanning) {
+            set_verdict(&mut row, Verdict::Queued, Some("changed meanwhile".into()), now);
+            row.next_attempt = Some(now);
+            row.attempt = 0;
+            tx.put_file(&row)?;
+        }
+        return Ok(());
+    }
+    row.next_attempt = None;
+    set_verdict(&mut row, Verdict::Parked(code), Some(text.to_owned()), now);
+    park_event(tx, &row, code, Some(text), now)?;
+    tx.put_file(&row)
+}
+
+/// Leaves a planned attempt for a later try of the same request with the same token.
+fn wait(tx: &Tx<'_>, mut attachment: Attachment, pause: Duration, failure: &Failure, now: UnixMillis) -> Result<()> {
+    let at = now.plus(pause);
+    attachment.next_attempt = Some(at);
+    if !matches!(failure.next, Next::Throttled | Next::Offline | Next::Credentials) {
+        try_event(tx, &attachment, failure, now)?;
+    }
+    tx.put_attachment(&attachment, now)?;
+    let Some(mut row) = tx.file(attachment.mirror, &attachment.path)? else { return Ok(()) };
+    queue_again(&mut row, at, failure, now);
+    tx.put_file(&row)
+}
+
+fn queue_again(row: &mut FileRow, at: UnixMillis, failure: &Failure, now: UnixMillis) {
+    if row.verdict == Verdict::Uploading || row.verdict == Verdict::Queued || row.verdict == Verdict::Scanning {
+        set_verdict(row, Verdict::Queued, Some(format!("{failure}; next try after {at}")), now);
+        row.next_attempt = Some(at);
+    }
+}
+
+fn clear_try(attachment: &mut Attachment) {
+    attachment.tries = 0;
+    attachment.next_attempt = None;
+    attachment.last_error = None;
+}

@@ -1,0 +1,297 @@
+//! The planner's steps, applied.
+
+use serde_json::json;
+
+use super::{Result, abandon, announce_delete, note, set_verdict};
+use crate::core::model::{EventKind, FileRow, MirrorId, ParkCode, Stage, Stat, Verdict, Version};
+use crate::core::plan::{self, Content, Known, Rules, Seen, Step, Target};
+use crate::journal::{self, Tx};
+use crate::types::{ContentHash, RelPath, UnixMillis};
+
+/// Where a path's attachment belongs, or why no case can be told.
+pub type Route<'a> = &'a dyn Fn(&RelPath) -> std::result::Result<Target, String>;
+
+/// Decides about one path on fresh rows and applies the step. [`Step::DeleteDue`] is returned unapplied: the
+/// caller weighs all of them together and then calls [`delete`].
+pub fn look(
+    tx: &Tx<'_>,
+    mirror: MirrorId,
+    path: &RelPath,
+    seen: &Seen,
+    route: Route<'_>,
+    rules: Rules,
+    now: UnixMillis,
+) -> Result<Step> {
+    let target = route(path);
+    let view = known(tx, mirror, path, seen)?;
+    let step = plan::decide(seen, target.as_ref().map_err(String::as_str), &view, rules, now);
+    apply(tx, mirror, path, &view, &step, now)?;
+    Ok(step)
+}
+
+/// What the journal knows that bears on one path; the same for `run` and `plan`.
+pub fn known(q: &journal::View, mirror: MirrorId, path: &RelPath, seen: &Seen) -> Result<Known> {
+    let row = q.file(mirror, path)?;
+    let attachments = if row.is_some() { q.attachments_of(mirror, path)? } else { Vec::new() };
+    let mut view = Known { row, attachments, moved_from: None };
+    if let Seen::Present(stat, Content::Read(hash)) = seen {
+        let unattached = view.approved().is_none() && view.under_way().is_none();
+        if unattached {
+            view.moved_from = moved_from(q, mirror, path, stat, *hash)?;
+        }
+    }
+    Ok(view)
+}
+
+/// The absent file that this one most likely was: same content, then same inode, same name, first by path.
+fn moved_from(
+    q: &journal::View,
+    mirror: MirrorId,
+    path: &RelPath,
+    stat: &Stat,
+    hash: ContentHash,
+) -> Result<Option<(RelPath, Target)>> {
+    const CANDIDATES: usize = 32;
+    let version = Version { size: stat.size, hash };
+    let mut best: Option<(bool, bool, RelPath, Target)> = None;
+    for row in q.absent_with_hash(mirror, &version, CANDIDATES)? {
+        let attachments = q.attachments_of(mirror, &row.path)?;
+        let busy = attachments.iter().any(|a| a.stage.is_under_way());
+        let Some(approved) = attachments.iter().rev().find(|a| a.stage == Stage::Approved) else { continue };
+        if busy || row.path == *path || approved.version != version {
+            continue;
+        }
+        // What the policy keeps stays kept, unless this is that very file under another name: the same content
+        // alone may be a copy, and a replace would delete what was to be kept.
+        if row.verdict != Verdict::Deleting && !row.stat.same_content_as(stat) {
+            continue;
+        }
+        let same_inode = (row.stat.dev, row.stat.inode) == (stat.dev, stat.inode);
+        let same_name = row.path.file_name() == path.file_name();
+        let target = Target { case: approved.case.clone(), name: approved.name.clone() };
+        if best.as_ref().is_none_or(|(inode, name, ..)| (same_inode, same_name) > (*inode, *name)) {
+            best = Some((same_inode, same_name, row.path, target));
+        }
+    }
+    Ok(best.map(|(_, _, from, target)| (from, target)))
+}
+
+fn apply(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, view: &Known, step: &Step, now: UnixMillis) -> Result<()> {
+    let of = (mirror, path);
+    let row = || view.row.clone().unwrap_or_else(|| fresh(mirror, path, now));
+    match step {
+        Step::Nothing | Step::DeleteDue => Ok(()),
+        Step::Settle { stat, mark } => {
+            if !mark {
+                return Ok(());
+            }
+            let mut row = row();
+            if view.row.is_none() {
+                row.stat = *stat;
+                note(tx, now, of, None, EventKind::Seen, json!({ "size": stat.size }))?;
+            }
+            returned(tx, &mut row, now)?;
+            set_verdict(&mut row, Verdict::Settling, None, now);
+            tx.put_file(&row)
+        }
+        Step::Refresh { stat, hash, verdict } => {
+            let mut row = row();
+            returned(tx, &mut row, now)?;
+            if *verdict == Verdict::Attached && row.hash == *hash && row.stat != *stat {
+                note(tx, now, of, None, EventKind::Unchanged, json!({ "text": "same content, nothing to do" }))?;
+            }
+            row.stat = *stat;
+            row.hash = *hash;
+            let kept = if row.verdict == *verdict { row.note.take() } else { None };
+            set_verdict(&mut row, verdict.clone(), kept, now);
+            tx.put_file(&row)
+        }
+        Step::Queue { stat, hash, why } => {
+            let mut row = row();
+            returned(tx, &mut row, now)?;
+            give_up_other_content(tx, view, stat.size, Some(*hash), now)?;
+            if row.hash != Some(*hash) {
+                row.attempt = 0;
+            }
+            row.stat = *stat;
+            row.hash = Some(*hash);
+            row.next_attempt = Some(now);
+            set_verdict(&mut row, Verdict::Queued, None, now);
+            let detail = json!({ "text": why.as_str(), "size": stat.size, "sha256": hash.to_string() });
+            note(tx, now, of, None, EventKind::Queued, detail)?;
+            tx.put_file(&row)
+        }
+        Step::Move { stat, hash, from, same_target } => {
+            let mut row = row();
+            row.stat = *stat;
+            row.hash = Some(*hash);
+            row.absent_since = None;
+            row.next_attempt = Some(now);
+            let verdict = if *same_target { Verdict::Attached } else { Verdict::Queued };
+            set_verdict(&mut row, verdict, None, now);
+            tx.move_file(from, &row)?;
+            for mut attachment in tx.attachments_of(mirror, path)? {
+                if attachment.stage == Stage::Approved {
+                    attachment.reason = (!same_target).then(|| plan::MOVED.to_owned());
+                    tx.put_attachment(&attachment, now)?;
+                }
+            }
+            let text = if *same_target {
+                format!("moved from {from}; same case and name, nothing to call")
+            } else {
+                format!("moved from {from}; the attachment is replaced")
+            };
+            note(tx, now, of, None, EventKind::Moved, json!({ "text": text, "from": from }))
+        }
+        Step::Park { stat, hash, code, note: why } => {
+            let mut row = row();
+            returned(tx, &mut row, now)?;
+            give_up_other_content(tx, view, stat.size, *hash, now)?;
+            // What could not be read keeps what was known of it, so that a later look can tell it from then. Else
+            // stat and hash are of one look: an old hash beside a new size would be a version that never was.
+            if *code != ParkCode::Unreadable || row.hash.is_none() {
+                row.stat = *stat;
+                row.hash = *hash;
+            }
+            row.next_attempt = None;
+            set_verdict(&mut row, Verdict::Parked(*code), why.clone(), now);
+            park_event(tx, &row, *code, why.as_deref(), now)?;
+            tx.put_file(&row)
+        }
+        Step::Ignore { rule } => {
+            give_up_waiting(tx, view, now)?;
+            let mut row = row();
+            row.absent_since = None;
+            set_verdict(&mut row, Verdict::Ignored(rule.clone()), None, now);
+            note(tx, now, of, None, EventKind::Ignored, json!({ "text": rule }))?;
+            tx.put_file(&row)
+        }
+        Step::Unroute { stat, reason } => {
+            give_up_waiting(tx, view, now)?;
+            let mut row = row();
+            row.absent_since = None;
+            if row.hash.is_none() {
+                row.stat = *stat;
+            }
+            set_verdict(&mut row, Verdict::Unrouted(reason.clone()), None, now);
+            note(tx, now, of, None, EventKind::Unrouted, json!({ "text": reason }))?;
+            tx.put_file(&row)
+        }
+        Step::BeginGrace { delete_after } => {
+            let mut row = row();
+            row.absent_since = Some(now);
+            set_verdict(
+                &mut row,
+                Verdict::Deleting,
+                Some(format!("gone here; deleted at Connect after {delete_after}")),
+                now,
+            );
+            let detail =
+                json!({ "text": "gone here, its folder listed completely", "delete_after": delete_after.to_string() });
+            note(tx, now, of, None, EventKind::Absent, detail)?;
+            tx.put_file(&row)
+        }
+        Step::Keep => {
+            let mut row = row();
+            row.absent_since.get_or_insert(now);
+            // Only what is approved counts as attached (invariant 11).
+            let scanning = view.under_way().is_some_and(|a| a.stage == Stage::Completed);
+            let verdict = if scanning { Verdict::Scanning } else { Verdict::Attached };
+            set_verdict(&mut row, verdict, Some("gone here; kept at Connect (delete = \"keep\")".into()), now);
+            note(tx, now, of, None, EventKind::Kept, json!({ "text": "gone here, kept at Connect" }))?;
+            tx.put_file(&row)
+        }
+        Step::Forget => {
+            for attachment in view.attachments.iter().filter(|a| a.stage.is_under_way()) {
+                abandon(tx, &mut attachment.clone(), "the file is gone", now)?;
+            }
+            note(
+                tx,
+                now,
+                of,
+                None,
+                EventKind::Forgotten,
+                json!({ "text": "gone before anything of it was visible at Connect" }),
+            )?;
+            tx.remove_file(mirror, path).map(drop)
+        }
+    }
+}
+
+/// Sets the due deletes of one file on their way, with the evidence in the audit trail. The caller holds the
+/// second observation and the budget's consent.
+pub fn delete(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, evidence: &str, now: UnixMillis) -> Result<()> {
+    let Some(mut row) = tx.file(mirror, path)? else { return Ok(()) };
+    let Some(absent_since) = row.absent_since else { return Ok(()) };
+    for mut attachment in tx.attachments_of(mirror, path)? {
+        if !matches!(attachment.stage, Stage::Approved | Stage::Rejected | Stage::Failed) {
+            continue;
+        }
+        announce_delete(tx, &mut attachment, plan::ABSENT, now)?;
+        let detail = json!({
+            "text": "absent when the grace began and again when it ended",
+            "absent_since": absent_since.to_string(), "confirmed": now.to_string(), "evidence": evidence,
+            "file_id": attachment.file_id,
+        });
+        note(tx, now, (mirror, path), Some(attachment.id), EventKind::DeletePlanned, detail)?;
+    }
+    set_verdict(&mut row, Verdict::Deleting, Some("being deleted at Connect".into()), now);
+    tx.put_file(&row)
+}
+
+/// A present file ends its absence.
+fn returned(tx: &Tx<'_>, row: &mut FileRow, now: UnixMillis) -> Result<()> {
+    if row.absent_since.take().is_some() {
+        note(tx, now, (row.mirror, &row.path), None, EventKind::Returned, json!({ "text": "back again" }))?;
+    }
+    Ok(())
+}
+
+/// Ends attempts that wait for their next try, of a file that left scope: nobody would take them up again. What is
+/// in flight is let through (invariant 5).
+fn give_up_waiting(tx: &Tx<'_>, view: &Known, now: UnixMillis) -> Result<()> {
+    for attachment in view.attachments.iter().filter(|a| a.stage == Stage::Planned && !a.start_open) {
+        abandon(tx, &mut attachment.clone(), "the file left scope", now)?;
+    }
+    Ok(())
+}
+
+/// Ends attempts at content that the file no longer has; one that is already being scanned is let through.
+fn give_up_other_content(
+    tx: &Tx<'_>,
+    view: &Known,
+    size: u64,
+    hash: Option<ContentHash>,
+    now: UnixMillis,
+) -> Result<()> {
+    for attachment in &view.attachments {
+        let Version { size: sent, hash: content } = attachment.version;
+        let other = sent != size || hash.is_some_and(|hash| hash != content);
+        if attachment.stage.is_under_way() && attachment.stage != Stage::Completed && other {
+            abandon(tx, &mut attachment.clone(), "the file changed", now)?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn park_event(tx: &Tx<'_>, row: &FileRow, code: ParkCode, why: Option<&str>, now: UnixMillis) -> Result<()> {
+    let detail = json!({ "text": why.unwrap_or_default(), "code": code, "remedy": code.remedy() });
+    note(tx, now, (row.mirror, &row.path), None, EventKind::Parked, detail)
+}
+
+/// The row of a path seen for the first time.
+fn fresh(mirror: MirrorId, path: &RelPath, now: UnixMillis) -> FileRow {
+    FileRow {
+        mirror,
+        path: path.clone(),
+        stat: Stat { dev: 0, inode: 0, size: 0, mtime_ns: 0, ctime_ns: 0 },
+        hash: None,
+        verdict: Verdict::Settling,
+        note: None,
+        seen_at: now,
+        since: now,
+        absent_since: None,
+        attempt: 0,
+        next_attempt: None,
+    }
+}

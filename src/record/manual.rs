@@ -1,0 +1,96 @@
+//! What a person or a restart asks of the journal.
+
+use serde_json::json;
+
+use super::{Result, abandon, note, set_verdict};
+use crate::core::model::{EventKind, HoldCode, MirrorId, ParkCode, Stage, Verdict};
+use crate::core::plan;
+use crate::journal::{NewEvent, Tx};
+use crate::types::{RelPath, UnixMillis};
+
+/// After a stop at any instruction: what lived in memory only (presigned URLs, open answers) is given up, and its
+/// files wait for a fresh attempt. Returns how many attempts were given up.
+pub fn recover(tx: &Tx<'_>, now: UnixMillis) -> Result<usize> {
+    const ALL: usize = usize::MAX;
+    for mut attachment in tx.attachments_in_stage(Stage::Planned, None, ALL)? {
+        if attachment.start_open {
+            attachment.start_open = false;
+            attachment.unsure_since = Some(now);
+            tx.put_attachment(&attachment, now)?;
+        }
+        requeue(tx, attachment.mirror, &attachment.path, now)?;
+    }
+    let started = tx.attachments_in_stage(Stage::Started, None, ALL)?;
+    for attachment in &started {
+        abandon(tx, &mut attachment.clone(), "stopped between start and upload", now)?;
+        requeue(tx, attachment.mirror, &attachment.path, now)?;
+    }
+    for mut attachment in tx.attachments_in_stage(Stage::Stored, None, ALL)? {
+        attachment.next_attempt = Some(now);
+        // The complete call may have been sent and its answer lost (SERVICE.md 2.4).
+        attachment.tries = attachment.tries.max(1);
+        tx.put_attachment(&attachment, now)?;
+    }
+    for mut attachment in tx.attachments_in_stage(Stage::Deleting, None, ALL)? {
+        attachment.next_attempt = Some(now);
+        tx.put_attachment(&attachment, now)?;
+    }
+    Ok(started.len())
+}
+
+fn requeue(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, now: UnixMillis) -> Result<()> {
+    let Some(mut row) = tx.file(mirror, path)? else { return Ok(()) };
+    // A queued file keeps its wait: a restart changes no plan (invariant 14).
+    if row.verdict == Verdict::Uploading {
+        set_verdict(&mut row, Verdict::Queued, None, now);
+        row.next_attempt = Some(now);
+        tx.put_file(&row)?;
+    }
+    Ok(())
+}
+
+/// Lets a parked or waiting file try again at once. Returns whether there was anything to do.
+pub fn retry(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, now: UnixMillis) -> Result<bool> {
+    let Some(mut row) = tx.file(mirror, path)? else { return Ok(false) };
+    let waiting = row.next_attempt.is_some_and(|at| at > now);
+    let mut done = false;
+    for mut attachment in tx.attachments_of(mirror, path)? {
+        let pending = matches!(attachment.stage, Stage::Deleting | Stage::Stored | Stage::Planned);
+        if pending && attachment.next_attempt.is_some_and(|at| at > now) {
+            attachment.next_attempt = Some(now);
+            attachment.tries = attachment.tries.min(1);
+            tx.put_attachment(&attachment, now)?;
+            done = true;
+        }
+    }
+    match row.verdict {
+        Verdict::Parked(code) => {
+            // What was parked for what the disk showed is looked at again, not sent as it was.
+            // (Too large for any instance has no hash; with one, the instance refused it and may take it now.)
+            let by_disk = matches!(code, ParkCode::EmptyFile | ParkCode::Unreadable);
+            let next = if row.hash.is_some() && !by_disk { Verdict::Queued } else { Verdict::Settling };
+            set_verdict(&mut row, next, None, now);
+        }
+        Verdict::Queued if waiting => {}
+        _ => return Ok(done),
+    }
+    row.attempt = 0;
+    row.next_attempt = Some(now);
+    tx.put_file(&row)?;
+    note(tx, now, (mirror, path), None, EventKind::Retried, json!({ "text": "asked for by hand" }))?;
+    Ok(true)
+}
+
+/// Ends a hold by hand and lets the deletes that a person has counted go past the budget.
+pub fn release(tx: &Tx<'_>, mirror: MirrorId, deletes: u32, now: UnixMillis) -> Result<()> {
+    let Some(row) = tx.mirror(mirror)? else { return Ok(()) };
+    let Some(hold) = row.hold else { return Ok(()) };
+    if hold.code == HoldCode::RootReplaced {
+        tx.set_identity(mirror, None)?;
+    }
+    tx.set_released(mirror, deletes)?;
+    tx.set_hold(mirror, None)?;
+    let detail = json!({ "text": "released by hand", "hold": hold.code, "deletes": deletes, "budget": plan::ABSENT });
+    let event = NewEvent { mirror, path: None, attachment: None, kind: EventKind::Released, detail };
+    tx.add_event(&event, now).map(drop)
+}

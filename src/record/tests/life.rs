@@ -1,0 +1,206 @@
+//! Lives without trouble: attach, replace, move, delete, return.
+
+use super::super::*;
+use super::support::*;
+use crate::core::plan::{ABSENT, Content, MOVED, REPLACED, Seen, Step};
+
+#[test]
+fn from_a_file_to_what_agents_see() {
+    on_journal(|w| {
+        assert_eq!(w.verdict("f")?, "no row");
+        w.look("f", &Seen::Present(stat(1, 1), Content::Unread), true)?;
+        assert_eq!(w.verdict("f")?, "settling");
+        w.show("f", 1, 1)?;
+        assert_eq!(w.verdict("f")?, "queued");
+        let planned = w.attempt("f")?;
+        assert_eq!((planned.stage, planned.start_open, planned.attempt), (Stage::Planned, true, 1));
+        assert_eq!((planned.version, planned.name.as_str(), planned.case.clone()), (w.version(1), "f", case()));
+        let id = planned.id;
+        for (to, verdict) in [(Stage::Started, "uploading"), (Stage::Stored, "uploading")] {
+            w.pass(10);
+            if to == Stage::Started {
+                w.started(id)?
+            } else {
+                stored(w.tx, id, None, w.now())?
+            };
+            assert_eq!((w.stage(id)?, w.verdict("f")?.as_str()), (to, verdict));
+        }
+        w.pass(10);
+        let watched = completed(w.tx, id, Some("r-complete".into()), w.now())?.unwrap();
+        assert_eq!((watched.stage, watched.completed_at), (Stage::Completed, Some(w.now())));
+        assert_eq!(w.verdict("f")?, "scanning");
+        waiting(w.tx, id, "takes long")?;
+        assert_eq!(w.row("f")?.unwrap().note.as_deref(), Some("takes long"));
+        approved(w.tx, id, w.now())?;
+        let (row, a) = (w.row("f")?.unwrap(), w.attachment(id)?);
+        assert_eq!((row.verdict, row.note, row.attempt, row.next_attempt), (Verdict::Attached, None, 0, None));
+        assert_eq!((a.stage, a.start_open, a.file_id), (Stage::Approved, false, Some(w.file_id(id))));
+        assert_eq!(w.kinds("f")?, ["seen", "queued", "started", "stored", "completed", "attached"]);
+        assert_eq!(w.show("f", 1, 1)?, Step::Nothing);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_replaced_version_goes_only_when_the_new_one_is_visible() {
+    on_journal(|w| {
+        let old = w.bring("f", 1, Stage::Approved)?;
+        let new = w.bring("f", 2, Stage::Planned)?;
+        for stage in [Stage::Started, Stage::Stored, Stage::Completed] {
+            match stage {
+                Stage::Started => drop(w.started(new)?),
+                Stage::Stored => drop(stored(w.tx, new, None, w.now())?),
+                _ => drop(completed(w.tx, new, None, w.now())?),
+            }
+            assert_eq!((w.stage(new)?, w.stage(old)?), (stage, Stage::Approved));
+        }
+        approved(w.tx, new, w.now())?;
+        let gone = w.attachment(old)?;
+        assert_eq!((gone.stage, gone.reason.as_deref()), (Stage::Deleting, Some(REPLACED)));
+        assert_eq!(w.tx.deletes_since(w.mirror, at(0))?, 0, "a replacement uses up no delete budget");
+        w.deleted(old)?;
+        assert_eq!(
+            (w.stage(old)?, w.stage(new)?, w.verdict("f")?.as_str()),
+            (Stage::Deleted, Stage::Approved, "attached")
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn a_change_during_the_scan_waits_for_its_end() {
+    on_journal(|w| {
+        let first = w.bring("f", 1, Stage::Completed)?;
+        assert!(matches!(w.show("f", 2, 9)?, Step::Refresh { verdict: Verdict::Scanning, .. }));
+        approved(w.tx, first, w.now())?;
+        assert_eq!(w.verdict("f")?, "queued");
+        let second = w.attempt("f")?;
+        assert_eq!((second.version, second.attempt), (w.version(2), 1));
+        Ok(())
+    });
+}
+
+#[test]
+fn a_parked_change_during_the_scan_stays_parked() {
+    on_journal(|w| {
+        for (path, content) in [("empty", Content::Read(hash(0))), ("large", Content::TooLarge)] {
+            let id = w.bring(path, 1, Stage::Completed)?;
+            let stat = stat(if path == "empty" { 0 } else { 200 }, 9);
+            w.look(path, &Seen::Present(stat, content), true)?;
+            let parked = w.verdict(path)?;
+            assert!(parked.starts_with("parked("));
+            approved(w.tx, id, w.now())?;
+            assert_eq!((w.verdict(path)?, w.stage(id)?), (parked, Stage::Approved));
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_move_that_keeps_case_and_name_calls_nothing() {
+    on_journal(|w| {
+        let id = w.bring("a/f", 1, Stage::Approved)?;
+        assert!(matches!(w.absent("a/f")?, Step::BeginGrace { .. }));
+        assert!(matches!(w.show("b/f", 1, 5)?, Step::Move { same_target: true, .. }));
+        assert_eq!((w.verdict("a/f")?.as_str(), w.verdict("b/f")?.as_str()), ("no row", "attached"));
+        let moved = w.attachment(id)?;
+        assert_eq!((moved.path, moved.stage, moved.reason), (rel("b/f"), Stage::Approved, None));
+        assert_eq!(w.show("b/f", 1, 5)?, Step::Nothing);
+        assert_eq!(w.absent("a/f")?, Step::Nothing);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_move_to_another_name_is_a_replace() {
+    on_journal(|w| {
+        let old = w.bring("f", 1, Stage::Approved)?;
+        w.absent("f")?;
+        assert!(matches!(w.show("g", 1, 5)?, Step::Move { same_target: false, .. }));
+        let moved = w.attachment(old)?;
+        assert_eq!((moved.stage, moved.reason.as_deref()), (Stage::Approved, Some(MOVED)));
+        assert_eq!(w.verdict("g")?, "queued");
+        let new = w.attempt("g")?;
+        assert_eq!(new.name, "g");
+        w.go(new.id, Stage::Approved)?;
+        assert_eq!((w.stage(old)?, w.verdict("g")?.as_str()), (Stage::Deleting, "attached"));
+        Ok(())
+    });
+}
+
+#[test]
+fn a_move_back_before_the_replace_restores_what_was() {
+    on_journal(|w| {
+        let id = w.bring("f", 1, Stage::Approved)?;
+        w.absent("f")?;
+        w.show("g", 1, 5)?;
+        w.absent("g")?;
+        assert!(matches!(w.show("f", 1, 6)?, Step::Move { same_target: true, .. }));
+        let back = w.attachment(id)?;
+        assert_eq!((back.path, back.stage, back.reason), (rel("f"), Stage::Approved, None));
+        assert_eq!((w.verdict("f")?.as_str(), w.verdict("g")?.as_str()), ("attached", "no row"));
+        Ok(())
+    });
+}
+
+#[test]
+fn invariant_2_a_delete_needs_two_absences_with_the_grace_between() {
+    on_journal(|w| {
+        let id = w.bring("f", 1, Stage::Approved)?;
+        delete(w.tx, w.mirror, &rel("f"), "none", w.now())?;
+        assert_eq!(w.stage(id)?, Stage::Approved, "not absent");
+        assert!(matches!(w.absent("f")?, Step::BeginGrace { .. }));
+        w.pass(GRACE_MS - 1);
+        assert_eq!(w.absent("f")?, Step::Nothing);
+        w.pass(1);
+        assert_eq!(w.absent("f")?, Step::DeleteDue);
+        assert_eq!(w.stage(id)?, Stage::Approved, "only named");
+        delete(w.tx, w.mirror, &rel("f"), "a listing", w.now())?;
+        let a = w.attachment(id)?;
+        assert_eq!((a.stage, a.reason.as_deref()), (Stage::Deleting, Some(ABSENT)));
+        assert_eq!(w.tx.deletes_since(w.mirror, w.now())?, 1);
+        assert_eq!(w.absent("f")?, Step::Nothing);
+        w.deleted(id)?;
+        assert_eq!((w.stage(id)?, w.verdict("f")?.as_str()), (Stage::Deleted, "no row"));
+        Ok(())
+    });
+}
+
+#[test]
+fn a_file_that_returns_in_its_grace_stays_and_while_deleting_is_attached_anew() {
+    on_journal(|w| {
+        let id = w.bring("f", 1, Stage::Approved)?;
+        let seen = w.row("f")?.unwrap().stat.mtime_ns;
+        w.absent("f")?;
+        assert!(matches!(w.show("f", 1, seen)?, Step::Refresh { verdict: Verdict::Attached, .. }));
+        assert_eq!((w.stage(id)?, w.row("f")?.unwrap().absent_since), (Stage::Approved, None));
+        w.absent("f")?;
+        w.pass(GRACE_MS);
+        assert_eq!(w.absent("f")?, Step::DeleteDue);
+        delete(w.tx, w.mirror, &rel("f"), "a listing", w.now())?;
+        assert!(matches!(w.show("f", 1, seen)?, Step::Queue { .. }));
+        let again = w.attempt("f")?.id;
+        w.deleted(id)?;
+        assert_eq!(w.verdict("f")?, "uploading", "the row of a file that is back stays");
+        w.go(again, Stage::Approved)?;
+        assert_eq!(
+            (w.stage(id)?, w.stage(again)?, w.verdict("f")?.as_str()),
+            (Stage::Deleted, Stage::Approved, "attached")
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn invariant_11_a_kept_file_is_attached_only_when_it_is_approved() {
+    on_journal(|w| {
+        let id = w.bring("f", 1, Stage::Completed)?;
+        assert_eq!(w.look("f", &Seen::Absent, false)?, Step::Keep);
+        assert_eq!(w.verdict("f")?, "scanning");
+        approved(w.tx, id, w.now())?;
+        assert_eq!(w.look("f", &Seen::Absent, false)?, Step::Keep);
+        assert_eq!(w.verdict("f")?, "attached");
+        assert_eq!(w.look("f", &Seen::Absent, false)?, Step::Nothing);
+        Ok(())
+    });
+}

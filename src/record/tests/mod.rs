@@ -1,0 +1,8 @@
+//! Whole lives on a real journal.
+
+mod attempts;
+mod endings;
+mod life;
+mod manual;
+mod support;
+mod walk;

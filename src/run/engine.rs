@@ -1,0 +1,205 @@
+//! The engine: journal, client, and one task each for delivery, the follow-up and every mirror.
+//!
+//! `run` keeps it going, `sync` waits for its end; both are the same engine. Order of the stop: mirrors and
+//! delivery stop beginning things, delivery lets what is in flight end, the follow-up goes last.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::aws::{Client, Options};
+use crate::config::Config;
+use crate::control;
+use crate::core::model::HoldCode;
+use crate::deliver::Delivery;
+use crate::fatal::Fatal;
+use crate::follow::Follow;
+use crate::journal::{Journal, JournalError, Origin};
+use crate::mirror::{MirrorLoop, Progress};
+use crate::pulse::Pulses;
+use crate::record;
+use crate::types::UnixMillis;
+use crate::weather::{Trouble, Weather};
+use crate::world::{Mirror, World};
+
+/// Completed attempts on their way to the follow-up.
+const FOLLOW_DEPTH: usize = 1024;
+
+/// A running engine.
+pub(super) struct Engine {
+    pub(super) world: Arc<World>,
+    pub(super) progress: Vec<Arc<Progress>>,
+    pub(super) pulses: Pulses,
+    tasks: JoinSet<Result<(), JournalError>>,
+    stop: CancellationToken,
+    stop_follow: CancellationToken,
+}
+
+/// The way to AWS that the configuration describes; touches no network.
+pub async fn client(config: &Config) -> Client {
+    let connect = &config.connect;
+    Client::connect(Options {
+        region: connect.region().map(ToOwned::to_owned),
+        profile: connect.profile.clone(),
+        endpoint_url: connect.endpoint_url.clone(),
+        cases_endpoint_url: connect.cases_endpoint_url.clone(),
+        instance_id: connect.instance_id().to_owned(),
+        requests_per_second: config.limits.requests_per_second,
+        burst: config.limits.burst,
+        bandwidth: config.limits.bandwidth,
+        url_expiry: config.limits.url_expiry,
+    })
+    .await
+}
+
+/// The id of the Cases domain where a mirror needs its ARN and only the service knows it.
+pub(super) fn unknown_domain(config: &Config) -> Option<String> {
+    let needed = config.mirrors.iter().any(|mirror| mirror.routing.needs_domain());
+    let known = config.connect.domain_arn().is_some();
+    (needed && !known).then(|| config.connect.domain_id().map(ToOwned::to_owned)).flatten()
+}
+
+/// Opens the journal and takes its lock.
+pub(super) async fn open_journal(path: &Path) -> Result<Journal, JournalError> {
+    let path = path.to_owned();
+    let opened = tokio::task::spawn_blocking(move || Journal::open(&path)).await;
+    opened.unwrap_or_else(|error| Err(JournalError::internal(&error.to_string())))
+}
+
+impl Engine {
+    /// Starts every task.
+    pub(super) async fn start(config: &Config, journal: Journal, once: bool, grace: Duration) -> Result<Self, Fatal> {
+        let problems = config.check_paths();
+        if !problems.is_empty() {
+            let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            return Err(Fatal::person(lines.join("\n")));
+        }
+        let mirrors = mirrors(config, &journal).await?;
+        let (follow, completed) = mpsc::channel(FOLLOW_DEPTH);
+        let world = Arc::new(World {
+            aws: client(config).await,
+            mirrors,
+            weather: Weather::default(),
+            work: Notify::new(),
+            follow,
+            uploads: config.limits.uploads_in_flight,
+            domain_id: unknown_domain(config),
+            hide_names: config.log.hide_names,
+            journal,
+        });
+        let mut engine = Self {
+            progress: world.mirrors.iter().map(|_| Arc::default()).collect(),
+            world: Arc::clone(&world),
+            pulses: Pulses::default(),
+            tasks: JoinSet::new(),
+            stop: CancellationToken::new(),
+            stop_follow: CancellationToken::new(),
+        };
+        let delivery = Delivery::new(Arc::clone(&world))?;
+        engine.tasks.spawn(delivery.run(engine.stop.clone(), grace, engine.pulses.add("delivery")));
+        let follow = Follow::new(Arc::clone(&world))?;
+        engine.tasks.spawn(follow.run(completed, engine.stop_follow.clone(), engine.pulses.add("follow-up")));
+        for (mirror, progress) in world.mirrors.iter().zip(&engine.progress) {
+            let (world, mirror, progress) = (Arc::clone(&world), Arc::clone(mirror), Arc::clone(progress));
+            let one = MirrorLoop::new(world, mirror, progress, engine.stop.clone(), once)?;
+            engine.tasks.spawn(one.run(engine.pulses.add("mirror")));
+        }
+        if !once {
+            let (world, stop, path) = (Arc::clone(&world), engine.stop.clone(), config.journal_path.clone());
+            engine.tasks.spawn(async move {
+                control::listen(world, path, stop).await;
+                Ok(())
+            });
+        }
+        Ok(engine)
+    }
+
+    /// Resolves when a task ended although nobody asked it to: the reason why the engine cannot go on.
+    pub(super) async fn broken(&mut self) -> Fatal {
+        match self.tasks.join_next().await {
+            Some(Ok(Err(error))) => error.into(),
+            Some(Ok(Ok(()))) | None => Fatal::temporary("a part of the engine ended by itself".to_owned()),
+            Some(Err(error)) => Fatal::temporary(format!("a part of the engine ended abnormally: {error}")),
+        }
+    }
+
+    /// Whether every mirror has been looked at once.
+    pub(super) fn is_planned(&self) -> bool {
+        self.progress.iter().all(|p| p.planned.load(Ordering::Acquire))
+    }
+
+    /// Whether everything on disk is in the journal.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.is_planned() && self.progress.iter().all(|p| p.quiet.load(Ordering::Acquire))
+    }
+
+    /// Shows credentials that AWS refuses as the hold `auth`, and ends it when a call was answered again.
+    pub(super) async fn show_auth(&self) -> Result<(), JournalError> {
+        let refused = match self.world.weather.trouble() {
+            Some((Trouble::Credentials, _, text)) => Some(text),
+            _ => None,
+        };
+        for mirror in &self.world.mirrors {
+            match (&refused, mirror.hold_code()) {
+                (Some(text), None) => {
+                    mirror.set_hold(&self.world.journal, Some((HoldCode::Auth, text.clone()))).await?;
+                }
+                (None, Some(HoldCode::Auth)) => {
+                    mirror.set_hold(&self.world.journal, None).await?;
+                    mirror.bell.look_everywhere("the credentials are good again");
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops in order and gives the journal back.
+    pub(super) async fn stop(mut self) -> Journal {
+        self.stop.cancel();
+        // Delivery hands its last completed attempts over before the follow-up goes.
+        while self.tasks.len() > 1 {
+            if self.tasks.join_next().await.is_none() {
+                break;
+            }
+        }
+        self.stop_follow.cancel();
+        while self.tasks.join_next().await.is_some() {}
+        self.world.journal.clone()
+    }
+}
+
+/// The mirrors as the journal knows them, after what a stop left open was recovered.
+async fn mirrors(config: &Config, journal: &Journal) -> Result<Vec<Arc<Mirror>>, Fatal> {
+    let wanted: Vec<(String, Vec<u8>)> =
+        config.mirrors.iter().map(|m| (m.name.clone(), m.path.as_os_str().as_bytes().to_vec())).collect();
+    let lost = journal.origin() == Origin::Lost;
+    let (given_up, rows) = journal
+        .write(move |tx| {
+            let given_up = record::recover(tx, UnixMillis::now())?;
+            let rows = wanted.iter().map(|(name, root)| tx.ensure_mirror(name, root)).collect::<Result<Vec<_>, _>>()?;
+            Ok((given_up, rows))
+        })
+        .await?;
+    if given_up > 0 {
+        tracing::info!("{given_up} uploads were cut off by the last stop; each gets a fresh attempt");
+    }
+    let domain = config.connect.domain_arn();
+    let mut mirrors = Vec::with_capacity(rows.len());
+    for (mirror, row) in config.mirrors.iter().zip(rows) {
+        let mirror = Arc::new(Mirror::new(row.id, mirror.clone(), domain.clone(), row.hold));
+        // Once: after a first look a missing hold means that a person has released it.
+        if lost && row.scanned_at.is_none() && mirror.hold_code().is_none() {
+            let text = "there was a journal here, and it is gone".to_owned();
+            mirror.set_hold(journal, Some((HoldCode::JournalRebuilt, text))).await?;
+        }
+        mirrors.push(mirror);
+    }
+    Ok(mirrors)
+}

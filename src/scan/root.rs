@@ -1,0 +1,145 @@
+//! One root folder, held open.
+
+use std::fs::File;
+use std::io;
+use std::ops::ControlFlow;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FileType, Mode, OFlags, fstatvfs};
+use rustix::io::{Errno, retry_on_intr};
+
+use super::sys::{self, Mount, look_through, open_below};
+use super::{Depth, Entry, Look, walk};
+use crate::core::model::RootIdentity;
+use crate::types::RelPath;
+
+/// An open folder and who it is. Everything below is reached through its descriptor, so a folder or disk that is
+/// put at its path later is never taken for it.
+#[derive(Debug)]
+pub struct Root {
+    fd: OwnedFd,
+    identity: RootIdentity,
+    mount: Mount,
+}
+
+/// Why a root cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RootFault {
+    #[error("there is no such folder")]
+    Missing,
+    #[error("it is not a folder")]
+    NotADirectory,
+    #[error("it is a symbolic link, and links are not followed: name the folder itself")]
+    SymbolicLink,
+    /// Only from [`Root::still_there`].
+    #[error("another folder stands at its path now")]
+    Replaced,
+    #[error("{0}")]
+    Unreadable(String),
+}
+
+/// Opens the folder at `path`. Only the last component is checked for being a link.
+pub fn open_root(path: &Path) -> Result<Root, RootFault> {
+    // `components` drops a trailing `/` or `/.`, either of which would make the kernel follow a link.
+    let path: PathBuf = path.components().collect();
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = retry_on_intr(|| rustix::fs::open(&path, flags, Mode::empty())).map_err(|e| why_not_open(&path, e))?;
+    let seen = look_through(&fd).map_err(fault)?;
+    let fsid = retry_on_intr(|| fstatvfs(&fd)).map_err(fault)?.f_fsid;
+    let identity = RootIdentity { fsid, dev: seen.stat.dev, inode: seen.stat.inode };
+    Ok(Root { fd, identity, mount: seen.mount })
+}
+
+/// A folder flag makes the kernel say `ENOTDIR` of a link and of a file alike.
+fn why_not_open(path: &Path, errno: Errno) -> RootFault {
+    if !matches!(errno, Errno::NOTDIR | Errno::LOOP) {
+        return fault(errno);
+    }
+    match std::fs::symlink_metadata(path) {
+        Ok(meta) if meta.is_symlink() => RootFault::SymbolicLink,
+        Ok(_) => RootFault::NotADirectory,
+        // A parent is a file: nothing has this path.
+        Err(e) if e.raw_os_error() == Some(Errno::NOTDIR.raw_os_error()) => RootFault::Missing,
+        Err(e) => fault(Errno::from_io_error(&e).unwrap_or(errno)),
+    }
+}
+
+pub(super) fn fault(errno: Errno) -> RootFault {
+    match errno {
+        Errno::NOENT => RootFault::Missing,
+        Errno::NOTDIR => RootFault::NotADirectory,
+        _ => RootFault::Unreadable(sys::words(errno)),
+    }
+}
+
+impl Root {
+    /// Which folder on which file system it is.
+    pub fn identity(&self) -> RootIdentity {
+        self.identity
+    }
+
+    /// Whether `path` still names this very folder.
+    pub fn still_there(&self, path: &Path) -> Result<(), RootFault> {
+        let now = open_root(path)?;
+        if (now.identity.dev, now.identity.inode) == (self.identity.dev, self.identity.inode) {
+            Ok(())
+        } else {
+            Err(RootFault::Replaced)
+        }
+    }
+
+    /// Looks at one path, component by component without following links.
+    pub fn stat(&self, path: &RelPath) -> Look {
+        let seen = open_below(&self.fd, self.mount, path.as_bytes(), OFlags::PATH).and_then(look_through);
+        match seen {
+            Ok(seen) => match seen.kind {
+                FileType::RegularFile => Look::File(seen.stat),
+                FileType::Directory => Look::Folder,
+                kind => Look::Other(sys::other_kind(kind)),
+            },
+            // In a removed root every path is ENOENT, so the root has to be alive for it to count.
+            Err(Errno::NOENT | Errno::NOTDIR) => match look_through(&self.fd) {
+                Ok(root) if root.links > 0 => Look::Absent,
+                Ok(_) => Look::Unknown("the mirror's folder was removed".to_owned()),
+                Err(e) => Look::Unknown(sys::words(e)),
+            },
+            Err(e) => Look::Unknown(sys::words(e)),
+        }
+    }
+
+    /// Opens a regular file for reading; `InvalidInput` when it is something else. `NotFound` is no proof of
+    /// absence; only [`Root::stat`] looks whether the root itself is alive.
+    ///
+    /// It is looked at first, because the mere opening of a pipe or a device can have effects. `WouldBlock` means
+    /// that somebody holds a lease on it (a file server does while a client writes): try again later (LESSONS L5).
+    pub fn open(&self, path: &RelPath) -> io::Result<File> {
+        let not_a_file = |kind| io::Error::new(io::ErrorKind::InvalidInput, format!("a {kind}, not a regular file"));
+        match self.stat(path) {
+            Look::Folder => return Err(not_a_file("folder")),
+            Look::Other(kind) => return Err(not_a_file(kind.as_str())),
+            Look::File(_) | Look::Absent | Look::Unknown(_) => {}
+        }
+        let fd = open_below(&self.fd, self.mount, path.as_bytes(), OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
+        match look_through(&fd)?.kind {
+            FileType::RegularFile => Ok(File::from(fd)),
+            FileType::Directory => Err(not_a_file("folder")),
+            kind => Err(not_a_file(sys::other_kind(kind).as_str())),
+        }
+    }
+
+    /// Walks the root, or the folder `below`, and hands every entry to `sink` in the order that [`Entry`] tells.
+    ///
+    /// `rule` names the rule that puts a path (a folder if the flag is set) out of scope. `sink` ends the walk by
+    /// `Break`. An error means that the root itself could not be listed, and nothing was handed out; when `below`
+    /// cannot be listed, or is no folder, the walk hands out one `Unlisted` (a look at the path tells more).
+    pub fn walk(
+        &self,
+        below: Option<&RelPath>,
+        depth: Depth,
+        rule: &dyn Fn(&RelPath, bool) -> Option<String>,
+        sink: &mut dyn FnMut(Entry) -> ControlFlow<()>,
+    ) -> Result<(), RootFault> {
+        walk::walk(&self.fd, self.mount, below, depth, rule, sink)
+    }
+}

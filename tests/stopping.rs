@@ -1,0 +1,82 @@
+//! SIGTERM: what is in flight ends or is cut off within 30 s, a second signal ends at once, and the next start goes
+//! on as if nothing had happened.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and says why on stdout"
+)]
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use casedrop_sandbox::{Fault, FaultKind, Op};
+use common::{Daemon, Stage, wait};
+
+/// A daemon whose calls of one operation hang.
+fn hanging(op: Op, kind: FaultKind) -> (Stage, Daemon) {
+    let stage = Stage::new();
+    stage.sandbox.set_faults(vec![Fault::all(op, kind)]);
+    let daemon = stage.daemon();
+    daemon.wait_ready();
+    for n in 0..3 {
+        stage.write(&format!("{n}.txt"), format!("content {n}"));
+    }
+    wait("the calls hang", || stage.sandbox.faults_applied() >= 3, || daemon.log());
+    (stage, daemon)
+}
+
+/// What the stop left open is finished by the next start: nothing missing, nothing twice, nothing unfinished.
+fn restart_finishes(stage: &Stage) {
+    stage.sandbox.set_faults(Vec::new());
+    let daemon = stage.daemon();
+    stage.wait_attached();
+    stage.assert_settled(daemon);
+    stage.assert_equal();
+}
+
+#[test]
+fn an_upload_that_hangs_is_cut_off_in_time() {
+    let (stage, daemon) = hanging(Op::PutObject, FaultKind::HangForever);
+    let began = Instant::now();
+    let status = daemon.stop();
+    assert!(status.success(), "{status}");
+    assert!(began.elapsed() < Duration::from_secs(30), "it took {:?}", began.elapsed());
+    restart_finishes(&stage);
+}
+
+#[test]
+fn an_upload_that_ends_in_time_is_finished() {
+    let (stage, daemon) = hanging(Op::PutObject, FaultKind::Hang(Duration::from_secs(3)));
+    let status = daemon.stop();
+    assert!(status.success(), "{status}");
+    assert_eq!(stage.count(Op::CompleteAttachedFileUpload), 3, "what was in flight was brought to its end");
+    stage.assert_equal();
+    restart_finishes(&stage);
+    assert_eq!(stage.count(Op::StartAttachedFileUpload), 3, "and is not sent again");
+}
+
+fn second_signal(op: Op) {
+    let (stage, mut daemon) = hanging(op, FaultKind::HangForever);
+    daemon.signal("TERM");
+    wait("it says what a second signal does", || daemon.log().contains("stopping: "), || daemon.log());
+    daemon.signal("TERM");
+    let began = Instant::now();
+    let status = daemon.wait_end();
+    assert!(began.elapsed() < Duration::from_secs(5), "it took {:?}", began.elapsed());
+    assert_eq!(status.code(), Some(75), "{op:?}: {}", daemon.log());
+    restart_finishes(&stage);
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    // Side by side, because they mostly wait.
+    std::thread::scope(|scope| {
+        for op in [Op::StartAttachedFileUpload, Op::PutObject, Op::CompleteAttachedFileUpload] {
+            scope.spawn(move || second_signal(op));
+        }
+    });
+}
