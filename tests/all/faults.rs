@@ -1,20 +1,9 @@
 //! Trouble on the way: all files are attached in the end, none twice, and the calls stay within the pacer's limits.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a test may stop at what it did not expect"
-)]
-
-mod common;
-
 use std::time::Duration;
 
+use crate::common::{Stage, text};
 use casedrop_sandbox::{Fault, FaultKind, Nth, Op, Throttle};
-use common::{Stage, text};
 
 const CALLS: [Op; 4] = [
     Op::StartAttachedFileUpload,

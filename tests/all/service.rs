@@ -1,13 +1,5 @@
 //! The files for systemd: what systemd itself says of them, and what the program relies on.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stderr,
-    reason = "a test may fail loudly"
-)]
-
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

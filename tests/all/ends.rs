@@ -1,21 +1,11 @@
 //! Found by reading against the invariants: a pass that must end, a policy that must hold, a reload that must not
 //! end the daemon.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stdout,
-    reason = "a test may fail loudly"
-)]
-
-mod common;
-
 use std::fs;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use common::{Stage, text, wait};
+use crate::common::{Stage, text, wait};
 
 /// A pass that must end by itself within this time.
 fn sync_code(stage: &Stage, config: &std::path::Path) -> (Option<i32>, String) {

@@ -4,15 +4,6 @@
 //! Nothing here sleeps for a fixed time: every wait is for a condition, with a deadline. Everything that the binary
 //! prints is searched for secrets when a test ends (invariant 23).
 
-#![allow(
-    dead_code,
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::print_stdout,
-    reason = "each test file uses its own part, and a test may stop at what it did not expect"
-)]
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -94,8 +85,10 @@ impl Stage {
              name = \"drop\"\npath = {drop:?}\n{case}\n{}",
             self.limits, self.mirror
         );
-        let path = self.dir.path().join("casedrop.toml");
-        fs::write(&path, text).unwrap();
+        // Put in place whole: a daemon that was just started may be reading it.
+        let (path, draft) = (self.dir.path().join("casedrop.toml"), self.dir.path().join("casedrop.toml.new"));
+        fs::write(&draft, text).unwrap();
+        fs::rename(&draft, &path).unwrap();
         path
     }
 

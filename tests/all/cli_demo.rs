@@ -1,6 +1,4 @@
 //! The demo, from one command to a file brought back: the whole program as a person meets it.
-#![cfg(feature = "sandbox")]
-#![expect(clippy::unwrap_used, reason = "a test")]
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};

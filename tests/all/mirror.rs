@@ -3,16 +3,6 @@
 //! That something did *not* happen is shown by a marker file, written afterwards and attached: by then the quiet
 //! time of everything before it is over. Then the daemon is stopped, and a pass must find nothing left to do.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a test fails by panicking, and says why on stdout"
-)]
-
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
@@ -21,8 +11,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::common::{Stage, sha256, text, wait};
 use casedrop_sandbox::{FileStatus, Op, Scan};
-use common::{Stage, sha256, text, wait};
 
 /// A stage whose full passes come every second, for what only a full pass does.
 fn often() -> Stage {

@@ -3,15 +3,11 @@
 //! New files, a lost reply, a change, a move with and without another name, deletes, a stop in the middle; at the
 //! end both sides are equal and nothing is unfinished.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may stop at what it did not expect")]
-
-mod common;
-
 use std::fs;
 use std::time::Duration;
 
+use crate::common::{Stage, wait};
 use casedrop_sandbox::{Fault, FaultKind, Op, Scan, Switches};
-use common::{Stage, wait};
 
 fn scenario(name: &str, switches: Switches) {
     let mut stage = Stage::with(|settings| {
@@ -54,9 +50,9 @@ fn scenario(name: &str, switches: Switches) {
     stage.assert_equal();
 }
 
-/// Three shares, so that two processors are used and no single test runs for long.
+/// One of six shares, so that no single test runs for long.
 fn share(part: usize) {
-    for (name, switches) in Switches::ALL.iter().skip(part).step_by(3) {
+    for (name, switches) in Switches::ALL.iter().skip(part).step_by(6) {
         println!("switch: {name}");
         scenario(name, *switches);
     }
@@ -75,4 +71,19 @@ fn every_switch_second_share() {
 #[test]
 fn every_switch_third_share() {
     share(2);
+}
+
+#[test]
+fn every_switch_fourth_share() {
+    share(3);
+}
+
+#[test]
+fn every_switch_fifth_share() {
+    share(4);
+}
+
+#[test]
+fn every_switch_sixth_share() {
+    share(5);
 }

@@ -1,8 +1,6 @@
 //! The README names everything that users meet: every config key with its default, command, verdict, park code and
 //! hold with its remedy, exit code and file to install. The lists come from the sources, so that none is forgotten.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail loudly")]
-
 use std::path::Path;
 
 fn file(path: &str) -> String {

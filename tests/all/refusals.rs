@@ -1,16 +1,6 @@
 //! Bad input and a bad environment, with the real binary: a clear message with the remedy, the documented exit
 //! code, and nothing lost. What is refused is left as it was, byte for byte.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a test fails by panicking, and says why on stdout"
-)]
-
-mod common;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpListener;
@@ -18,8 +8,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::common::{Stage, sha256, text, wait};
 use casedrop_sandbox::Op;
-use common::{Stage, sha256, text, wait};
 
 /// Every file below a folder with what `plan` must not change: content, time of change, mode, inode. The time of the
 /// inode's change is left out, because SQLite, as root, gives its files their owner at every opening; and of its

@@ -1,20 +1,10 @@
 //! SIGTERM: what is in flight ends or is cut off within 30 s, a second signal ends at once, and the next start goes
 //! on as if nothing had happened.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a test fails by panicking, and says why on stdout"
-)]
-
-mod common;
-
 use std::time::{Duration, Instant};
 
+use crate::common::{Daemon, Stage, wait};
 use casedrop_sandbox::{Fault, FaultKind, Op};
-use common::{Daemon, Stage, wait};
 
 /// A daemon whose calls of one operation hang.
 fn hanging(op: Op, kind: FaultKind) -> (Stage, Daemon) {

@@ -1,20 +1,10 @@
 //! What the instance's scanner says, and what casedrop makes of it: rejected, failed, and no answer.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a test fails by panicking, and says why on stdout"
-)]
-
-mod common;
-
 use std::fs::File;
 use std::time::{Duration, SystemTime};
 
+use crate::common::{Stage, text, wait};
 use casedrop_sandbox::{FileStatus, Op, Scan, Verdict};
-use common::{Stage, text, wait};
 use regex::Regex;
 
 /// A stage whose scanner ends files by their names.

@@ -3,14 +3,10 @@
 //!
 //! The sandbox holds the daemon at the wanted point: `HangForever` before the effect of a call, `Hang` after it.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may stop at what it did not expect")]
-
-mod common;
-
 use std::time::Duration;
 
+use crate::common::{Stage, wait};
 use casedrop_sandbox::{Fault, FaultKind, Op, Switches, TokenReplay};
-use common::{Stage, wait};
 
 /// Longer than any test: the daemon is killed while it waits.
 const LONG: Duration = Duration::from_secs(600);

@@ -1,0 +1,26 @@
+//! The tests of the whole program, in one binary: each is a scene of the real `casedrop` against a sandbox in this
+//! process. One binary links the SDK once and lets scenes, which mostly wait, run side by side.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "a test may stop at what it did not expect"
+)]
+
+#[cfg(feature = "sandbox")]
+mod cli_demo;
+mod common;
+mod ends;
+mod faults;
+mod kill;
+mod mirror;
+mod readme;
+mod refusals;
+mod scans;
+mod service;
+mod stopping;
+mod switches;
