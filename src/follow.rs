@@ -208,6 +208,8 @@ pub async fn conclude(world: &World, attachment: &Attachment, remote: &Remote) -
         Remote::Known(known) => match &known.status {
             RemoteStatus::Approved if known.size == 0 || known.size == attachment.version.size => {
                 world.journal.write(move |tx| record::approved(tx, id, now)).await?;
+                let (file, file_id) = (world.show(&attachment.path), attachment.file_id.as_ref().map(FileId::as_str));
+                tracing::info!(file, case = attachment.case.case_id(), file_id, "attached");
                 world.work.notify_one();
                 return Ok(true);
             }

@@ -179,7 +179,9 @@ fn quote(word: &OsStr) -> String {
 
 fn start(places: &Places, sandbox: &Sandbox) -> std::io::Result<Child> {
     let mut command = Command::new(std::env::current_exe()?);
-    command.arg("--config").arg(&places.config).arg("run").stdin(Stdio::null()).process_group(0);
+    command.arg("--config").arg(&places.config).args(["run", "--until-stdin-ends"]).process_group(0);
+    // A line between the two: it breaks when this process ends, however it ends, and then the daemon stops too.
+    command.stdin(Stdio::piped());
     // Nothing of the user's own AWS settings, nor a proxy, may come between the daemon and the sandbox.
     for (name, _) in std::env::vars_os() {
         if name.as_encoded_bytes().starts_with(b"AWS_") {
@@ -197,6 +199,8 @@ async fn daemon(places: &Places, sandbox: &Sandbox) -> Ended {
     let failed = |e: std::io::Error| Failed::new(Exit::Temporary, format!("cannot start the daemon: {e}"));
     let mut child = start(places, sandbox).map_err(failed)?;
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    // Kept here, because waiting for a child closes its stdin.
+    let _line = child.stdin.take();
     let (sender, mut ended) = oneshot::channel();
     std::thread::spawn(move || {
         // Nobody listens any more only when the whole program ends.

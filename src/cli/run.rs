@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use rustix::process::{Signal, getpid, kill_process};
+
 use super::exit::{Ended, Exit};
 use super::{context, logging};
 use crate::config::Config;
@@ -16,11 +18,22 @@ Examples:
   casedrop run
   casedrop --config ./casedrop.toml run
   CASEDROP_LOG=debug casedrop run")]
-pub struct Args {}
+pub struct Args {
+    /// Stop when stdin ends, as when the program that started this one is killed.
+    #[arg(long, hide = true)]
+    until_stdin_ends: bool,
+}
 
-pub fn run(_: &Args, path: Option<&Path>) -> Ended {
+pub fn run(args: &Args, path: Option<&Path>) -> Ended {
     let config = context::checked_config(path)?;
     logging::start(&config.log, &config.log.level)?;
+    if args.until_stdin_ends {
+        std::thread::spawn(|| {
+            // However it ends, nobody is there any more.
+            let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+            let _ = kill_process(getpid(), Signal::TERM);
+        });
+    }
     let path = path.map(Path::to_owned);
     let reload = move || {
         let config = Config::load(path.as_deref(), &|name| std::env::var_os(name)).map_err(|e| e.to_string())?;

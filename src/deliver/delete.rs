@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::core::model::Attachment;
 use crate::journal::JournalError;
 use crate::record;
-use crate::types::UnixMillis;
+use crate::types::{FileId, UnixMillis};
 use crate::world::{World, random};
 
 pub(super) async fn delete(world: Arc<World>, attachment: Attachment) -> Result<(), JournalError> {
@@ -13,6 +13,9 @@ pub(super) async fn delete(world: Arc<World>, attachment: Attachment) -> Result<
     match world.aws.delete(&attachment.case, file).await {
         Ok(done) => {
             world.weather.clear();
+            let (file, request_id) = (world.show(&attachment.path), done.request_id.as_deref());
+            let (file_id, why) = (attachment.file_id.as_ref().map(FileId::as_str), attachment.reason.as_deref());
+            tracing::info!(file, file_id, why, request_id, "deleted at Connect");
             world
                 .journal
                 .write(move |tx| record::deleted(tx, id, done.already_gone, done.request_id, UnixMillis::now()))

@@ -122,3 +122,20 @@ fn each_folder_is_a_case() {
     assert!(text.lines().any(|line| line.starts_with("attached ") && line.contains(case)), "{text}");
     assert!(text.lines().any(|line| line.starts_with("unrouted ") && line.contains("stray.txt")), "{text}");
 }
+
+#[test]
+fn a_killed_demo_leaves_no_daemon_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().canonicalize().unwrap().join("drop");
+    let mut demo = Demo::start(&folder, &[]);
+    std::fs::write(folder.join("letter.txt"), "hello").unwrap();
+    demo.attached(1);
+    demo.child.kill().unwrap();
+    demo.child.wait().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !String::from_utf8(demo.casedrop(&["status"]).stdout).unwrap().starts_with("daemon     does not run") {
+        assert!(Instant::now() < deadline, "the daemon outlives its demo");
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+    Demo::start(&folder, &[]).attached(1);
+}
