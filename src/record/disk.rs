@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{Result, abandon, announce_delete, note, set_verdict};
-use crate::core::model::{EventKind, FileRow, MirrorId, ParkCode, Stage, Stat, Verdict, Version};
+use crate::core::model::{Attachment, EventKind, FileRow, MirrorId, ParkCode, Stage, Stat, Verdict, Version};
 use crate::core::plan::{self, Content, Known, Rules, Seen, Step, Target};
 use crate::journal::{self, Tx};
 use crate::types::{ContentHash, RelPath, UnixMillis};
@@ -204,6 +204,11 @@ fn apply(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, view: &Known, step: &Ste
         Step::Forget => {
             for attachment in view.attachments.iter().filter(|a| a.stage.is_under_way()) {
                 abandon(tx, &mut attachment.clone(), "the file is gone", now)?;
+            }
+            // A refused record has no content and nobody sees it, but it may count to the files of its case.
+            let refused = |a: &&Attachment| matches!(a.stage, Stage::Rejected | Stage::Failed);
+            for attachment in view.attachments.iter().filter(refused) {
+                announce_delete(tx, &mut attachment.clone(), "refused, and its file is gone", now)?;
             }
             note(
                 tx,

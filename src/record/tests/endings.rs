@@ -22,6 +22,18 @@ fn invariant_11_a_rejected_file_is_parked_and_touching_it_sends_nothing() {
 }
 
 #[test]
+fn a_refused_record_goes_with_its_file() {
+    on_journal(|w| {
+        let id = w.bring("f", 1, Stage::Rejected)?;
+        assert_eq!(w.absent("f")?, Step::Forget);
+        assert_eq!((w.verdict("f")?.as_str(), w.stage(id)?), ("no row", Stage::Deleting));
+        w.deleted(id)?;
+        assert_eq!(w.stage(id)?, Stage::Deleted);
+        Ok(())
+    });
+}
+
+#[test]
 fn what_ended_badly_is_tried_three_times_with_gaps_then_parked() {
     on_journal(|w| {
         for (path, code) in [("failed", "parked(failed)"), ("vanished", "parked(vanished)")] {
