@@ -13,6 +13,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::crash::{self, Point};
 use crate::fatal::Fatal;
 use crate::journal::{Journal, JournalError};
 use crate::record;
@@ -166,9 +167,11 @@ async fn serve(world: Arc<World>, stream: UnixStream) {
     }
     let answer: Result<Reply, String> = match serde_json::from_str::<Request>(&line) {
         Ok(request) => {
+            crash::at(Point::ControlHeard);
             let asked = request.clone();
             match world.journal.write(move |tx| act(tx, &asked)).await {
                 Ok(answer) => {
+                    crash::at(Point::ControlDone);
                     after(&world, &request).await;
                     answer
                 }

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::aws::{Remote, RemoteStatus};
 use crate::core::model::{Attachment, AttachmentId, ParkCode, Stage};
 use crate::core::retry::{self, follow_gap};
+use crate::crash::{self, Point};
 use crate::journal::JournalError;
 use crate::pulse::Pulse;
 use crate::record;
@@ -207,7 +208,9 @@ pub async fn conclude(world: &World, attachment: &Attachment, remote: &Remote) -
     let gone = match remote {
         Remote::Known(known) => match &known.status {
             RemoteStatus::Approved if known.size == 0 || known.size == attachment.version.size => {
+                crash::at(Point::FollowApproved);
                 world.journal.write(move |tx| record::approved(tx, id, now)).await?;
+                crash::at(Point::FollowRecorded);
                 let (file, file_id) = (world.show(&attachment.path), attachment.file_id.as_ref().map(FileId::as_str));
                 tracing::info!(file, case = attachment.case.case_id(), file_id, "attached");
                 world.work.notify_one();
@@ -215,12 +218,14 @@ pub async fn conclude(world: &World, attachment: &Attachment, remote: &Remote) -
             }
             // Approved with another size is not what we sent (invariant 7).
             RemoteStatus::Approved | RemoteStatus::Failed => {
+                crash::at(Point::FollowFailed);
                 world.journal.write(move |tx| record::failed(tx, id, now)).await?;
                 tell("Connect ended it FAILED", ParkCode::Failed);
                 world.work.notify_one();
                 return Ok(true);
             }
             RemoteStatus::Rejected => {
+                crash::at(Point::FollowRejected);
                 world.journal.write(move |tx| record::rejected(tx, id, now)).await?;
                 tell("the scan ended REJECTED", ParkCode::Rejected);
                 return Ok(true);

@@ -5,6 +5,7 @@ mod cli;
 mod config;
 mod control;
 mod core;
+mod crash;
 mod deliver;
 mod fatal;
 mod follow;

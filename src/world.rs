@@ -8,6 +8,7 @@ use crate::aws::{Client, Failure, Next};
 use crate::config;
 use crate::core::model::{Attachment, EventKind, Hold, HoldCode, MirrorId};
 use crate::core::plan::{Rules, Target};
+use crate::crash::{self, Point};
 use crate::journal::{Journal, JournalError, NewEvent};
 use crate::tags;
 use crate::types::{FileId, RelPath, UnixMillis};
@@ -93,6 +94,7 @@ impl Mirror {
             (None, None) => {}
         }
         let (id, written) = (self.id, next.clone());
+        crash::at(Point::HoldBefore);
         journal
             .write(move |tx| {
                 tx.set_hold(id, written.as_ref())?;
@@ -103,6 +105,7 @@ impl Mirror {
                 tx.add_event(&NewEvent { mirror: id, path: None, attachment: None, kind, detail }, now).map(drop)
             })
             .await?;
+        crash::at(Point::HoldAfter);
         *self.hold.lock().unwrap_or_else(PoisonError::into_inner) = next;
         Ok(())
     }

@@ -21,6 +21,7 @@ use super::classify::{Cause, classify};
 use super::failure::{Failure, Next, Op};
 use super::sdk::{self, Answered};
 use super::{Client, Inner};
+use crate::crash::{self, Point};
 use crate::types::{CaseArn, FileId, PresignedUrl};
 
 /// No URL lives longer (SERVICE.md 1.1); a wilder claim is cut to this.
@@ -79,6 +80,7 @@ impl Client {
             .call(Op::Start, async {
                 // The turn at the pacer is over: the URL's life is counted from here.
                 sent_at = Instant::now();
+                crash::at(Point::StartSend);
                 call.send().await
             })
             .await?;
@@ -102,6 +104,7 @@ impl Client {
             .instance_id(&self.inner.instance_id)
             .associated_resource_arn(case.as_str())
             .file_id(file.as_str());
+        crash::at(Point::CompleteSend);
         let answer = self.inner.call(Op::Complete, call.send()).await?;
         Ok(Done { request_id: answer.request_id().map(str::to_owned) })
     }
@@ -122,7 +125,10 @@ impl Client {
             .instance_id(&self.inner.instance_id)
             .associated_resource_arn(case.as_str())
             .set_file_ids(Some(ids));
-        let answer = match self.inner.call(Op::BatchGet, call.send()).await {
+        crash::at(Point::StatusSend);
+        let asked = self.inner.call(Op::BatchGet, call.send()).await;
+        crash::at(Point::StatusAnswered);
+        let answer = match asked {
             Ok(answer) => answer,
             Err(failure) if failure.next == Next::Gone => {
                 return Ok(files.iter().map(|file| (file.clone(), Remote::Missing)).collect());
@@ -159,6 +165,7 @@ impl Client {
             .instance_id(&self.inner.instance_id)
             .associated_resource_arn(case.as_str())
             .file_id(file.as_str());
+        crash::at(Point::DeleteSend);
         match self.inner.call(Op::Delete, call.send()).await {
             Ok(answer) => Ok(Deleted { already_gone: false, request_id: answer.request_id().map(str::to_owned) }),
             Err(failure) if failure.next == Next::Gone => {
@@ -179,7 +186,9 @@ impl Client {
             .associated_resource_arn(case.as_str())
             .file_id(file.as_str())
             .url_expiry_in_seconds(expiry);
+        crash::at(Point::GetSend);
         let answer = self.inner.call(Op::Get, call.send()).await?;
+        crash::at(Point::GetAnswered);
         Ok(Download {
             status: RemoteStatus::parse(answer.file_status().map_or("", |status| status.as_str())),
             url: answer.download_url_metadata.and_then(|meta| meta.url).map(PresignedUrl::new),

@@ -7,6 +7,7 @@ use super::calls::file_in_arn;
 use super::classify::{Cause, classify};
 use super::failure::{Failure, Op};
 use super::sdk::{self, Answered};
+use crate::crash::{self, Point};
 use crate::types::{CaseArn, FileId};
 
 /// A page holds at most 25 (SERVICE.md 1.3).
@@ -29,7 +30,9 @@ impl Client {
                 .max_results(PAGE)
                 .filters(RelatedItemTypeFilter::File(FileFilter::builder().build()))
                 .set_next_token(token);
+            crash::at(Point::ListCaseSend);
             let page = self.inner.call(Op::SearchRelated, call.send()).await?;
+            crash::at(Point::ListCaseAnswered);
             for item in page.related_items.into_iter().flatten() {
                 // A filter that is not honoured must not bring in comments and contacts.
                 let Some(RelatedItemContent::File(content)) = item.content else { continue };
@@ -51,7 +54,9 @@ impl Client {
         let mut token = None;
         for _ in 0..MOST_PAGES {
             let call = self.inner.cases.list_domains().set_next_token(token);
+            crash::at(Point::ListDomainsSend);
             let page = self.inner.call(Op::ListDomains, call.send()).await?;
+            crash::at(Point::ListDomainsAnswered);
             if let Some(domain) = page.domains.into_iter().find(|domain| domain.domain_id == domain_id) {
                 return Ok(domain.domain_arn);
             }

@@ -27,6 +27,7 @@ use super::pace::Lanes;
 use super::sdk::{self, Answered};
 use super::text::chain;
 use super::{CONNECT_TIMEOUT, Client, s3_error};
+use crate::crash::{self, Point};
 use crate::types::PresignedUrl;
 
 /// An error document of S3 is far smaller; more is not read.
@@ -86,6 +87,7 @@ impl Client {
             held: None,
         };
         let request = self.inner.http.put(grant.url.expose()).headers(headers).body(reqwest::Body::wrap(body));
+        crash::at(Point::PutSend);
         let exchange = async {
             let answer = request.send().await?;
             progress.touch();
@@ -131,6 +133,7 @@ impl Client {
         };
         let stall = self.inner.patience.stall;
         let stalled = || fail(Cause::Lost, "Stalled", &format!("no progress for {} s", stall.as_secs()));
+        crash::at(Point::FetchSend);
         let send = self.inner.http.get(url.expose()).send();
         let answer = tokio::time::timeout(stall, send).await.map_err(|_| stalled())?;
         let mut answer = answer.map_err(|error| transport(op, error))?;
@@ -141,7 +144,10 @@ impl Client {
         let mut bytes = 0;
         loop {
             let chunk = tokio::time::timeout(stall, answer.chunk()).await.map_err(|_| stalled())?;
-            let Some(chunk) = chunk.map_err(|error| transport(op, error))? else { return Ok(bytes) };
+            let Some(chunk) = chunk.map_err(|error| transport(op, error))? else {
+                crash::at(Point::FetchAnswered);
+                return Ok(bytes);
+            };
             sink.write_all(&chunk)
                 .map_err(|error| fail(Cause::FileChanged, "WriteFailed", &format!("write the download: {error}")))?;
             bytes += chunk.len() as u64;
@@ -293,6 +299,7 @@ impl http_body::Body for Metered {
             },
         };
         this.progress.touch();
+        crash::at(Point::PutMiddle);
         if let Some(piece) = this.lanes.piece() {
             if chunk.len() > piece {
                 this.held = Some(chunk.split_off(piece));

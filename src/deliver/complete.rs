@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::upload::give_up;
 use crate::aws::{Failure, Next, Remote, RemoteStatus};
 use crate::core::model::{Attachment, AttachmentId, ParkCode};
+use crate::crash::{self, Point};
 use crate::follow;
 use crate::journal::JournalError;
 use crate::record;
@@ -23,11 +24,13 @@ pub(super) async fn complete(world: &World, attachment: &Attachment, again: bool
     let failure = match world.aws.complete(&attachment.case, file).await {
         Ok(done) => {
             world.weather.clear();
+            crash::at(Point::CompleteAnswered);
             return completed(world, id, done.request_id).await;
         }
         Err(failure) => failure,
     };
     world.failed_call(&failure, attachment);
+    crash::at(Point::CompleteFailed);
     match failure.next {
         Next::Retry | Next::Throttled | Next::Offline | Next::Credentials | Next::Renew | Next::Replan => {
             world.journal.write(move |tx| record::try_again(tx, id, &failure, random(), UnixMillis::now())).await?;
@@ -43,6 +46,7 @@ pub(super) async fn complete(world: &World, attachment: &Attachment, again: bool
 /// Records the complete call and hands the attempt to the follow-up.
 async fn completed(world: &World, id: AttachmentId, request_id: Option<String>) -> Result<(), JournalError> {
     let done = world.journal.write(move |tx| record::completed(tx, id, request_id, UnixMillis::now())).await?;
+    crash::at(Point::UploadCompleted);
     if let Some(attachment) = done {
         // Refused only when the follow-up has ended, at shutdown: the journal holds the same.
         let _ = world.follow.send(attachment).await;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::core::model::Attachment;
+use crate::crash::{self, Point};
 use crate::journal::JournalError;
 use crate::record;
 use crate::types::{FileId, UnixMillis};
@@ -13,6 +14,7 @@ pub(super) async fn delete(world: Arc<World>, attachment: Attachment) -> Result<
     match world.aws.delete(&attachment.case, file).await {
         Ok(done) => {
             world.weather.clear();
+            crash::at(Point::DeleteAnswered);
             let (file, request_id) = (world.show(&attachment.path), done.request_id.as_deref());
             let (file_id, why) = (attachment.file_id.as_ref().map(FileId::as_str), attachment.reason.as_deref());
             tracing::info!(file, file_id, why, request_id, "deleted at Connect");

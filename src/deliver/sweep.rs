@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::aws::{Failure, Next, Remote};
 use crate::core::model::Attachment;
+use crate::crash::{self, Point};
 use crate::journal::JournalError;
 use crate::record;
 use crate::tags;
@@ -37,6 +38,9 @@ pub(super) async fn sweep(world: Arc<World>, attachment: Attachment) -> Result<(
         }
     };
     let id = attachment.id;
+    if !found.is_empty() {
+        crash::at(Point::SweepFound);
+    }
     world
         .journal
         .write(move |tx| {
@@ -47,6 +51,7 @@ pub(super) async fn sweep(world: Arc<World>, attachment: Attachment) -> Result<(
             if settles { record::swept(tx, id, now) } else { Ok(()) }
         })
         .await?;
+    crash::at(Point::SweepRecorded);
     world.work.notify_one();
     Ok(())
 }

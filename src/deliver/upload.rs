@@ -11,6 +11,7 @@ use super::complete;
 use crate::aws::{Body, Failure, Grant, Next, StartRequest};
 use crate::core::model::{Attachment, ParkCode, Stat};
 use crate::core::retry;
+use crate::crash::{self, Point};
 use crate::journal::JournalError;
 use crate::record::{self, Begun, Course};
 use crate::scan;
@@ -27,6 +28,7 @@ const LONGEST_PUT_PAUSE: Duration = Duration::from_secs(5);
 pub(super) async fn upload(world: Arc<World>, mirror: Arc<Mirror>, path: RelPath) -> Result<(), JournalError> {
     let Ok(target) = mirror.route(&path) else { return look_again(&world, &mirror, &path).await };
     let Some((file, stat)) = open(&mirror, &path).await else { return look_again(&world, &mirror, &path).await };
+    crash::at(Point::UploadOpened);
     let token = ClientToken::from_random(token_bytes()?);
     let (id, wanted) = (mirror.id, path.clone());
     let begun =
@@ -36,9 +38,12 @@ pub(super) async fn upload(world: Arc<World>, mirror: Arc<Mirror>, path: RelPath
         Begun::NotNow => return Ok(()),
         Begun::Changed => return look_again(&world, &mirror, &path).await,
     };
+    crash::at(Point::UploadBegun);
     let Some((file_id, grant)) = start(&world, &mirror, &attachment).await? else { return Ok(()) };
     attachment.file_id = Some(file_id);
+    crash::at(Point::UploadStarted);
     if put(&world, &mirror, &attachment, &grant, file, &stat).await? {
+        crash::at(Point::UploadStored);
         complete::complete(&world, &attachment, false).await?;
     }
     Ok(())
@@ -64,11 +69,13 @@ async fn start(
         Ok(granted) => granted,
         Err(failure) => {
             world.failed_call(&failure, attachment);
+            crash::at(Point::StartFailed);
             world.journal.write(move |tx| record::start_failed(tx, id, &failure, random(), UnixMillis::now())).await?;
             return Ok(None);
         }
     };
     world.weather.clear();
+    crash::at(Point::StartAnswered);
     let (file_id, file, request_id) = (granted.file.clone(), granted.file, granted.request_id);
     let course = world.journal.write(move |tx| record::started(tx, id, file, request_id, UnixMillis::now())).await?;
     match granted.grant {
@@ -122,6 +129,7 @@ async fn put(
         changed(world, mirror, attachment).await?;
         return Ok(false);
     }
+    crash::at(Point::PutAnswered);
     let (id, request_id) = (attachment.id, stored.request_id);
     let course = world.journal.write(move |tx| record::stored(tx, id, request_id, UnixMillis::now())).await?;
     Ok(course == Course::On)
@@ -142,10 +150,12 @@ pub(super) async fn give_up(
     failure: Option<Failure>,
 ) -> Result<(), JournalError> {
     let id = attachment.id;
+    crash::at(Point::GiveUpBefore);
     world
         .journal
         .write(move |tx| record::give_up(tx, id, reason, counts, failure.as_ref(), random(), UnixMillis::now()))
         .await?;
+    crash::at(Point::GiveUpAfter);
     world.work.notify_one();
     Ok(())
 }
@@ -154,6 +164,7 @@ pub(super) async fn give_up(
 async fn look_again(world: &World, mirror: &Mirror, path: &RelPath) -> Result<(), JournalError> {
     let (id, wanted) = (mirror.id, path.clone());
     world.journal.write(move |tx| record::look_again(tx, id, &wanted, UnixMillis::now())).await?;
+    crash::at(Point::LookAgain);
     mirror.bell.touch(path.clone());
     Ok(())
 }

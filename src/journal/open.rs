@@ -11,6 +11,7 @@ use rustix::fs::{Access, access};
 use super::Origin;
 use super::error::JournalError;
 use super::lock::{Lock, beside};
+use crate::crash::{self, Point};
 
 /// `PRAGMA application_id` of every journal: `CDRJ` in ASCII.
 pub(super) const APPLICATION_ID: i32 = 0x4344_524a;
@@ -32,6 +33,7 @@ pub(super) fn open(path: &Path) -> Result<(Connection, Lock, Origin), JournalErr
     let origin = look_before(path, &lock)?;
     if origin != Origin::Existing {
         create_empty(path)?;
+        crash::at(Point::OpenCreated);
     }
     let told = |result: rusqlite::Result<()>| result.map_err(|e| JournalError::sqlite(path, &e));
     let mut conn =
@@ -44,6 +46,7 @@ pub(super) fn open(path: &Path) -> Result<(Connection, Lock, Origin), JournalErr
     // Creation happens with a rollback journal: a crash in it leaves an empty file, which counts as new again.
     let version = check(&conn, path, origin != Origin::Existing)?;
     told(migrate(&mut conn, version))?;
+    crash::at(Point::OpenMigrated);
     let mode: String = conn
         .query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))
         .map_err(|e| JournalError::sqlite(path, &e))?;
@@ -53,6 +56,7 @@ pub(super) fn open(path: &Path) -> Result<(Connection, Lock, Origin), JournalErr
     }
     quick_check(&conn, path)?;
     lock.sign().map_err(|e| JournalError::io(&beside(path, ".lock"), &e))?;
+    crash::at(Point::OpenSigned);
     Ok((conn, lock, origin))
 }
 

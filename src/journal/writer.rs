@@ -15,6 +15,7 @@ use super::error::JournalError;
 use super::lock::Lock;
 use super::tx::Tx;
 use super::view::View;
+use crate::crash::{self, Point};
 
 /// Requests that may wait: many times the daemon's concurrent uploads plus a scan's batches, so a full queue means
 /// the disk is slow, and then callers have to wait for it. It also bounds one transaction.
@@ -87,6 +88,7 @@ pub(super) fn run(view: View, lock: Lock, mut inbox: mpsc::Receiver<Message>, co
 
 /// Leaves one file: everything is moved from the WAL into the database, which then stands alone.
 fn end(view: View) {
+    crash::at(Point::CloseBefore);
     // Without it, nothing is lost: the next start reads the WAL.
     let _ = view.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
     view.conn.flush_prepared_statement_cache();
@@ -117,9 +119,13 @@ fn commit_group(view: &View, group: &mut Vec<Job>, commits: &AtomicU64) {
     }
     let committed = match broken {
         Some(e) => Err(e),
-        None => execute(view, "COMMIT"),
+        None => {
+            crash::at(Point::CommitBefore);
+            execute(view, "COMMIT")
+        }
     };
     if committed.is_ok() {
+        crash::at(Point::CommitAfter);
         commits.fetch_add(1, Ordering::Relaxed);
     } else if !view.conn.is_autocommit() {
         // What could not be committed must not be there for the next group.

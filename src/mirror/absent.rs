@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{BATCH, MirrorLoop, hold_of};
 use crate::core::model::{EventKind, HoldCode};
 use crate::core::plan::{self, Deletes, Seen};
+use crate::crash::{self, Point};
 use crate::journal::{JournalError, NewEvent};
 use crate::observe::{Observation, Pass};
 use crate::record;
@@ -76,7 +77,9 @@ impl MirrorLoop {
         if self.mirror.hold_code().is_some() {
             return Ok(true);
         }
+        crash::at(Point::DeletesDue);
         self.announce(root, due, released).await?;
+        crash::at(Point::DeletesAnnounced);
         Ok(false)
     }
 

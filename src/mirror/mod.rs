@@ -21,6 +21,7 @@ use crate::config::WatchMode;
 use crate::core::model::HoldCode;
 use crate::core::plan::{Seen, Step};
 use crate::core::settle::{Mono, Settler};
+use crate::crash::{self, Point};
 use crate::journal::{JournalError, Reader};
 use crate::observe::{self, Observation, ObserveError, Pass};
 use crate::pulse::Pulse;
@@ -266,6 +267,7 @@ impl MirrorLoop {
         let due = self.weigh_absent(&root, &pass).await?;
         let (id, now) = (self.mirror.id, UnixMillis::now());
         self.world.journal.write(move |tx| tx.set_scanned(id, now)).await?;
+        crash::at(Point::PassEnded);
         self.world.weather.journal_is_good();
         let took = began.elapsed();
         tracing::debug!(mirror = %self.mirror.config.name, files = pass.files, took_ms = took.as_millis(), "full pass");
@@ -325,7 +327,9 @@ impl MirrorLoop {
         let identity = root.identity();
         if known != Some(identity) {
             let id = self.mirror.id;
+            crash::at(Point::IdentityBefore);
             self.world.journal.write(move |tx| tx.set_identity(id, Some(&identity))).await?;
+            crash::at(Point::IdentityAfter);
         }
         Ok(Some(Arc::new(root)))
     }
@@ -397,6 +401,7 @@ impl MirrorLoop {
                 Ok(steps)
             })
             .await?;
+        crash::at(Point::PassPlanned);
         let now = self.seen_since();
         let (mut work, mut due) = (false, Vec::new());
         for (path, step) in steps {

@@ -17,6 +17,7 @@ use crate::aws::{Client, Options};
 use crate::config::Config;
 use crate::control;
 use crate::core::model::HoldCode;
+use crate::crash::{self, Point};
 use crate::deliver::Delivery;
 use crate::fatal::Fatal;
 use crate::follow::Follow;
@@ -180,6 +181,7 @@ async fn mirrors(config: &Config, journal: &Journal) -> Result<Vec<Arc<Mirror>>,
     let wanted: Vec<(String, Vec<u8>)> =
         config.mirrors.iter().map(|m| (m.name.clone(), m.path.as_os_str().as_bytes().to_vec())).collect();
     let lost = journal.origin() == Origin::Lost;
+    crash::at(Point::RecoverBefore);
     let (given_up, rows) = journal
         .write(move |tx| {
             let given_up = record::recover(tx, UnixMillis::now())?;
@@ -187,6 +189,7 @@ async fn mirrors(config: &Config, journal: &Journal) -> Result<Vec<Arc<Mirror>>,
             Ok((given_up, rows))
         })
         .await?;
+    crash::at(Point::RecoverAfter);
     if given_up > 0 {
         tracing::info!("{given_up} uploads were cut off by the last stop; each gets a fresh attempt");
     }

@@ -18,6 +18,7 @@ pub use once::{Progress, Summary, once};
 
 use crate::aws::{Next, Usage};
 use crate::config::Config;
+use crate::crash::{self, Point};
 use crate::fatal::Fatal;
 use crate::journal::{Journal, JournalError, Reader};
 use engine::Engine;
@@ -49,6 +50,7 @@ pub async fn daemon(mut config: Config, reload: Reload) -> Result<(), Fatal> {
         let engine = Engine::start(&config, journal, false, GRACE).await?;
         let (left, back) = turn(engine, &config, &reload, &mut stops, &mut reloads).await?;
         journal = back;
+        crash::at(Point::ReloadStopped);
         match left {
             Left::Reloaded(next) => config = *next,
             Left::Stopped => break,

@@ -29,6 +29,10 @@ pub struct Stage {
     pub mirror: String,
     /// Take `name~1a2b3c4d.txt` for `name.txt`: where one name is not allowed twice, a new version gets its own.
     pub loose_names: bool,
+    /// `file_name = "base"` is set: attachments carry the last name of their path.
+    pub base_names: bool,
+    /// Name the instance and the Cases domain by id alone, so that the ARN has to be asked for.
+    pub domain_by_id: bool,
 }
 
 impl Stage {
@@ -53,7 +57,7 @@ impl Stage {
         let limits = "requests_per_second = 1000\nburst = 1000\n".to_owned();
         let mirror = "settle = \"200ms\"\ndelete_grace = \"1s\"\ndelete_budget = \"off\"\n".to_owned();
         let case = format!("case = \"{DEMO_CASE_ID}\"");
-        Self { dir, sandbox, drop, case, limits, mirror, loose_names: false }
+        Self { dir, sandbox, drop, case, limits, mirror, loose_names: false, base_names: false, domain_by_id: false }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -76,8 +80,9 @@ impl Stage {
 
     /// Writes the configuration with this line to name the case.
     pub fn config_for(&self, case: &str) -> PathBuf {
-        let (url, instance, domain) =
-            (self.sandbox.endpoint_url(), self.sandbox.instance_arn(), self.sandbox.domain_id().to_owned());
+        let (url, domain) = (self.sandbox.endpoint_url(), self.sandbox.domain_id().to_owned());
+        let instance =
+            if self.domain_by_id { self.sandbox.instance_id().to_owned() } else { self.sandbox.instance_arn() };
         let (journal, drop) = (self.journal(), &self.drop);
         let text = format!(
             "[connect]\ninstance_id = \"{instance}\"\ncases_domain = \"{domain}\"\nendpoint_url = \"{url}\"\n\
@@ -278,6 +283,10 @@ impl Stage {
     pub fn expected(&self) -> BTreeMap<String, String> {
         let mut expected = BTreeMap::new();
         collect(&self.drop, "", &mut expected);
+        if self.base_names {
+            let base = |name: String| name.rsplit(" - ").next().unwrap_or_default().to_owned();
+            expected = expected.into_iter().map(|(name, hash)| (base(name), hash)).collect();
+        }
         expected
     }
 

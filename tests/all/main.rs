@@ -17,6 +17,7 @@ mod common;
 mod ends;
 mod faults;
 mod kill;
+mod kill_points;
 mod mirror;
 mod readme;
 mod refusals;

@@ -1,0 +1,117 @@
+//! Named points at which a test makes the program die, as a power cut would, to see what the next start finds.
+//!
+//! Only in debug builds: `CASEDROP_CRASH=name` aborts the process the first time the point is reached,
+//! `CASEDROP_CRASH=name:3` the third time. In a release build [`at`] is empty and neither the names nor the variable
+//! exist. `tests/all/kill_points.rs` walks every name of the list below and fails when its scene does not reach it:
+//! whoever adds a call, a commit or a move on disk adds its points here and a scene there.
+
+/// Declares the points: `Variant => "name", // what has just happened, or is about to`.
+macro_rules! points {
+    ($($variant:ident => $name:literal,)+) => {
+        /// A place where the process may die.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Point { $($variant),+ }
+
+        impl Point {
+            /// The name that arms it.
+            #[cfg(debug_assertions)]
+            fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name),+ }
+            }
+        }
+    };
+}
+
+points! {
+    // The journal.
+    OpenCreated => "open.created",         // the empty file stands, nothing is in it
+    OpenMigrated => "open.migrated",       // the tables are there, the lock file is not signed yet
+    OpenSigned => "open.signed",           // the journal is known to exist; nothing was asked of it yet
+    CommitBefore => "commit.before",       // every statement of the group ran, nothing is durable
+    CommitAfter => "commit.after",         // durable, and nobody knows yet
+    CloseBefore => "close.before",         // stopped in order; the WAL holds what the database does not
+    RecoverBefore => "recover.before",     // a start has not yet looked at what the last stop left open
+    RecoverAfter => "recover.after",       // what the last stop left open is given up, no task runs yet
+
+    // The calls at AWS: before they are sent, and answered but not recorded.
+    StartSend => "start.send",
+    StartAnswered => "start.answered",
+    StartFailed => "start.failed",         // refused or lost, not recorded
+    PutSend => "put.send",
+    PutMiddle => "put.middle",             // a part of the body is on its way
+    PutAnswered => "put.answered",
+    CompleteSend => "complete.send",
+    CompleteAnswered => "complete.answered",
+    CompleteFailed => "complete.failed",
+    StatusSend => "status.send",
+    StatusAnswered => "status.answered",
+    DeleteSend => "delete.send",
+    DeleteAnswered => "delete.answered",
+    ListCaseSend => "list-case.send",
+    ListCaseAnswered => "list-case.answered",
+    ListDomainsSend => "list-domains.send",
+    ListDomainsAnswered => "list-domains.answered",
+    GetSend => "get.send",
+    GetAnswered => "get.answered",
+    FetchSend => "fetch.send",
+    FetchAnswered => "fetch.answered",     // every byte of a download is in the draft beside its target
+
+    // Between the steps of an upload.
+    UploadOpened => "upload.opened",       // a descriptor, no row
+    UploadBegun => "upload.begun",         // the token is durable
+    UploadStarted => "upload.started",     // the FileId is durable, the URL in memory only
+    UploadStored => "upload.stored",       // S3 has it, and the journal knows
+    UploadCompleted => "upload.completed", // completed and recorded, the follow-up not told
+    GiveUpBefore => "give-up.before",      // an attempt failed; nothing of that is recorded
+    GiveUpAfter => "give-up.after",        // its clean-up is announced
+    LookAgain => "look-again",             // the file is not what was planned; its mirror is not told yet
+
+    // Ends.
+    FollowApproved => "follow.approved",   // agents see it, the journal does not know
+    FollowFailed => "follow.failed",
+    FollowRejected => "follow.rejected",
+    FollowRecorded => "follow.recorded",   // the end is recorded, delivery is not told
+    SweepFound => "sweep.found",           // what a lost answer left is known in memory
+    SweepRecorded => "sweep.recorded",     // and in the journal
+    DeletesDue => "deletes.due",           // weighed, allowed, not announced
+    DeletesAnnounced => "deletes.announced",
+
+    // Mirrors and people.
+    HoldBefore => "hold.before",           // a hold begins or ends; not recorded
+    HoldAfter => "hold.after",             // recorded, not yet in force in memory
+    IdentityBefore => "identity.before",   // the root is known in memory only
+    IdentityAfter => "identity.after",
+    PassPlanned => "pass.planned",         // a batch of a look is in the journal, delivery is not told
+    PassEnded => "pass.ended",             // the whole pass is, with its time
+    ControlHeard => "control.heard",       // `retry` or `release` is read, nothing done
+    ControlDone => "control.done",         // done and durable, who asked does not know
+    ReloadStopped => "reload.stopped",     // the old configuration's engine has ended, the new one has not begun
+}
+
+/// Ends the process here if a test armed this point.
+#[cfg(debug_assertions)]
+pub fn at(point: Point) {
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    static ARMED: OnceLock<Option<(String, u32)>> = OnceLock::new();
+    static REACHED: AtomicU32 = AtomicU32::new(0);
+
+    let armed = ARMED.get_or_init(|| {
+        let text = std::env::var("CASEDROP_CRASH").ok()?;
+        let (name, nth) = text.split_once(':').unwrap_or((&text, "1"));
+        // A number that cannot be read arms nothing, and the test that set it finds the program alive.
+        Some((name.to_owned(), nth.parse().unwrap_or(0)))
+    });
+    if let Some((name, nth)) = armed
+        && name == point.name()
+        && REACHED.fetch_add(1, Ordering::Relaxed) + 1 == *nth
+    {
+        std::process::abort();
+    }
+}
+
+/// Nothing: only debug builds can be made to die.
+#[cfg(not(debug_assertions))]
+#[inline(always)]
+pub fn at(_: Point) {}
