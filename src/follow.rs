@@ -1,6 +1,6 @@
 //! The follow-up: nothing pushes the end of a scan, so Connect is asked until agents can see the file or never
-//! will (SERVICE.md 0.7, 2.5). One call covers 100 files of one case; cases are asked oldest wait first, with gaps
-//! that grow with the age of the wait.
+//! will (SERVICE.md 0.7, 2.5). One call covers 100 files of one case; the mirrors take turns, their cases are asked
+//! oldest wait first, with gaps that grow with the age of the wait.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -11,7 +11,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::aws::{Remote, RemoteStatus};
-use crate::core::model::{Attachment, AttachmentId, ParkCode, Stage};
+use crate::core::fair::Turns;
+use crate::core::model::{Attachment, AttachmentId, MirrorId, ParkCode, Stage};
 use crate::core::retry::{self, follow_gap};
 use crate::crash::{self, Point};
 use crate::journal::JournalError;
@@ -36,10 +37,14 @@ pub type Completed = Attachment;
 pub struct Follow {
     world: Arc<World>,
     cases: HashMap<CaseArn, Case>,
+    /// Which mirror was asked for last: the mirrors take turns, within one the case that is most overdue goes first.
+    turns: Turns<MirrorId>,
 }
 
 struct Case {
     waiting: BTreeMap<AttachmentId, Waiting>,
+    /// The mirrors of those who wait or have waited.
+    mirrors: Vec<MirrorId>,
     next: Instant,
     /// Questions in a row that were not answered.
     unanswered: u32,
@@ -57,7 +62,7 @@ impl Follow {
     /// The journal cannot be read.
     pub fn new(world: Arc<World>) -> Result<Self, JournalError> {
         let completed = world.journal.reader()?.attachments_in_stage(Stage::Completed, None, usize::MAX)?;
-        let mut follow = Self { world, cases: HashMap::new() };
+        let mut follow = Self { world, cases: HashMap::new(), turns: Turns::default() };
         for attachment in completed {
             follow.take(attachment, Instant::now());
         }
@@ -106,18 +111,28 @@ impl Follow {
     fn take(&mut self, attachment: Attachment, look: Instant) {
         let case = self.cases.entry(attachment.case.clone()).or_insert_with(|| Case {
             waiting: BTreeMap::new(),
+            mirrors: Vec::new(),
             next: look,
             unanswered: 0,
         });
         case.next = case.next.min(look);
+        if !case.mirrors.contains(&attachment.mirror) {
+            case.mirrors.push(attachment.mirror);
+        }
         case.waiting.insert(attachment.id, Waiting { attachment, warned: false });
     }
 
-    /// The case whose turn is most overdue.
-    fn due(&self) -> Option<CaseArn> {
+    /// The case to ask about: the most overdue one of the mirror whose turn it is.
+    fn due(&mut self) -> Option<CaseArn> {
         let now = Instant::now();
         let due = self.cases.iter().filter(|(_, case)| case.next <= now);
-        due.min_by_key(|(_, case)| case.next).map(|(arn, _)| arn.clone())
+        let turn = |case: &Case| case.mirrors.iter().map(|mirror| self.turns.last_turn(*mirror)).min();
+        let (arn, case) = due.min_by_key(|(_, case)| (turn(case), case.next))?;
+        let (arn, mirrors) = (arn.clone(), case.mirrors.clone());
+        for mirror in mirrors {
+            self.turns.served(mirror);
+        }
+        Some(arn)
     }
 
     async fn ask(&mut self, arn: &CaseArn) -> Result<(), JournalError> {

@@ -2,6 +2,7 @@
 //! the other modules but `types`.
 
 pub mod budget;
+pub mod fair;
 pub mod model;
 pub mod naming;
 pub mod pacer;

@@ -16,16 +16,19 @@ use std::time::{Duration, Instant};
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::core::model::{Attachment, AttachmentId, MirrorId, Stage};
+use crate::core::fair::{self, Turns};
+use crate::core::model::{Attachment, AttachmentId, HoldCode, MirrorId, Stage};
 use crate::core::plan;
 use crate::journal::{JournalError, Reader};
 use crate::pulse::Pulse;
 use crate::record;
-use crate::types::{RelPath, UnixMillis};
-use crate::world::World;
+use crate::types::{CaseArn, RelPath, UnixMillis};
+use crate::world::{Mirror, World};
 
 /// Slots for everything but uploads.
 const OTHER_SLOTS: usize = 8;
+/// Complete calls left from an earlier try that are looked at together; more than can be left by one stop.
+const MOST_STORED: usize = 1024;
 /// Longest sleep: the journal is looked at this often even if no bell rings.
 const LONGEST_SLEEP: Duration = Duration::from_secs(5);
 
@@ -44,6 +47,11 @@ pub struct Delivery {
     running: HashMap<Id, Key>,
     busy: HashSet<Key>,
     uploads: usize,
+    /// Whose turn it is, for uploads and for everything else: by mirror, and within it by the case last served.
+    upload_turns: Turns<MirrorId>,
+    other_turns: Turns<MirrorId>,
+    last_lane: HashMap<MirrorId, i64>,
+    last_delete: HashMap<MirrorId, CaseArn>,
     /// When an unsure attempt's case may be swept again: at once, then after the listing grace, which settles it.
     next_sweep: HashMap<AttachmentId, Instant>,
 }
@@ -62,6 +70,10 @@ impl Delivery {
             running: HashMap::new(),
             busy: HashSet::new(),
             uploads: 0,
+            upload_turns: Turns::default(),
+            other_turns: Turns::default(),
+            last_lane: HashMap::new(),
+            last_delete: HashMap::new(),
             next_sweep: HashMap::new(),
         })
     }
@@ -126,17 +138,32 @@ impl Delivery {
         Ok(at + next.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP))
     }
 
+    /// Uploads: the free slots go round by mirror, and within a mirror by case.
     fn fill_uploads(&mut self, now: UnixMillis) -> Result<(), JournalError> {
-        let free = self.world.uploads.saturating_sub(self.uploads);
-        if free == 0 {
-            return Ok(());
-        }
-        let world = Arc::clone(&self.world);
-        let held = |mirror| world.mirror(mirror).is_none_or(|m| m.hold_code().is_some_and(|code| code.stops_uploads()));
-        let busy = &self.busy;
-        let skip = |mirror: MirrorId, path: &RelPath| held(mirror) || busy.contains(&Key::File(mirror, path.clone()));
-        for row in self.reader.queued(now, free, &skip)? {
-            let Some(mirror) = self.world.mirror(row.mirror).cloned() else { continue };
+        let slots = self.world.uploads;
+        let mut waiting: Vec<Arc<Mirror>> = self.world.mirrors.clone();
+        waiting.retain(|mirror| !mirror.hold_code().is_some_and(HoldCode::stops_uploads));
+        while self.uploads < slots {
+            let mut in_flight: HashMap<MirrorId, usize> = HashMap::new();
+            for key in self.running.values() {
+                if let Key::File(mirror, _) = key {
+                    *in_flight.entry(*mirror).or_default() += 1;
+                }
+            }
+            let of = |mirror: &Arc<Mirror>| (mirror.id, in_flight.get(&mirror.id).copied().unwrap_or(0));
+            let (free, mirrors) = (slots - self.uploads, self.world.mirrors.len());
+            let may = waiting.iter().map(of).filter(|(_, n)| fair::may_take(slots, free, mirrors, *n));
+            let Some(id) = self.upload_turns.next(may) else { break };
+            let Some(mirror) = self.world.mirror(id).cloned() else { break };
+            let busy = &self.busy;
+            let skip = |path: &RelPath| busy.contains(&Key::File(id, path.clone()));
+            let after = self.last_lane.get(&id).copied().unwrap_or(-1);
+            let Some((row, lane)) = self.reader.queued_turn(id, after, now, &skip)? else {
+                waiting.retain(|mirror| mirror.id != id);
+                continue;
+            };
+            self.last_lane.insert(id, lane);
+            self.upload_turns.served(id);
             let job = upload::upload(Arc::clone(&self.world), mirror, row.path.clone());
             self.uploads += 1;
             self.spawn(Key::File(row.mirror, row.path), job);
@@ -144,18 +171,37 @@ impl Delivery {
         Ok(())
     }
 
+    /// Complete calls that are left and deletes, the mirrors in turn; then sweeps.
     fn fill_others(&mut self, now: UnixMillis) -> Result<(), JournalError> {
         let mut free = OTHER_SLOTS.saturating_sub(self.running.len() - self.uploads);
-        for stage in [Stage::Stored, Stage::Deleting] {
-            let due = self.reader.attachments_due(stage, now, free, &|attachment| self.may_work_on(attachment))?;
-            for attachment in due {
-                free -= 1;
-                let (key, world) = (Key::Attachment(attachment.id), Arc::clone(&self.world));
-                match stage {
-                    Stage::Stored => self.spawn(key, complete::resume(world, attachment)),
-                    _ => self.spawn(key, delete::delete(world, attachment)),
-                }
-            }
+        let mut stored = self.reader.attachments_due(Stage::Stored, now, MOST_STORED, &|a| self.may_work_on(a))?;
+        while free > 0 {
+            let first = self.other_turns.next(stored.iter().map(|a| (a.mirror, 0)));
+            let Some(at) = stored.iter().position(|a| Some(a.mirror) == first) else { break };
+            let attachment = stored.remove(at);
+            free -= 1;
+            self.other_turns.served(attachment.mirror);
+            let world = Arc::clone(&self.world);
+            self.spawn(Key::Attachment(attachment.id), complete::resume(world, attachment));
+        }
+        let mut waiting: Vec<MirrorId> = self.world.mirrors.iter().map(|mirror| mirror.id).collect();
+        // Deletes that wait for long (for a person, say) cost nothing while none is due.
+        if self.reader.attachments_due(Stage::Deleting, now, 1, &|a| self.may_work_on(a))?.is_empty() {
+            waiting.clear();
+        }
+        while free > 0
+            && let Some(id) = self.other_turns.next(waiting.iter().map(|id| (*id, 0)))
+        {
+            let after = self.last_delete.get(&id);
+            let Some(attachment) = self.reader.delete_turn(id, after, now, &|a| self.may_work_on(a))? else {
+                waiting.retain(|mirror| *mirror != id);
+                continue;
+            };
+            free -= 1;
+            self.other_turns.served(id);
+            self.last_delete.insert(id, attachment.case.clone());
+            let world = Arc::clone(&self.world);
+            self.spawn(Key::Attachment(attachment.id), delete::delete(world, attachment));
         }
         // All of them: those that have to wait must not hide the others, and they are few.
         for attachment in self.reader.unsure(usize::MAX)? {

@@ -181,6 +181,12 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// Records which of the mirror's cases the queued file belongs to, for its turns (`core::fair::lane`).
+    pub fn set_lane(&self, mirror: MirrorId, path: &RelPath, lane: i64) -> Result<(), JournalError> {
+        let sql = "UPDATE file SET lane = ?3 WHERE mirror = ?1 AND path = ?2 AND lane <> ?3";
+        self.change(sql, (mirror, path, lane)).map(drop)
+    }
+
     /// Forgets the file; its attachments and events stay. Whether it was known.
     pub fn remove_file(&self, mirror: MirrorId, path: &RelPath) -> Result<bool, JournalError> {
         Ok(self.change("DELETE FROM file WHERE mirror = ?1 AND path = ?2", (mirror, path))? > 0)

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::{Result, abandon, announce_delete, note, set_verdict};
+use crate::core::fair;
 use crate::core::model::{Attachment, EventKind, FileRow, MirrorId, ParkCode, Stage, Stat, Verdict, Version};
 use crate::core::plan::{self, Content, Known, Rules, Seen, Step, Target};
 use crate::journal::{self, Tx};
@@ -26,6 +27,9 @@ pub fn look(
     let view = known(tx, mirror, path, seen)?;
     let step = plan::decide(seen, target.as_ref().map_err(String::as_str), &view, rules, now);
     apply(tx, mirror, path, &view, &step, now)?;
+    if let (Step::Queue { .. } | Step::Move { same_target: false, .. }, Ok(target)) = (&step, &target) {
+        tx.set_lane(mirror, path, fair::lane(&target.case))?;
+    }
     Ok(step)
 }
 

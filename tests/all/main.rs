@@ -15,6 +15,7 @@
 mod cli_demo;
 mod common;
 mod ends;
+mod fair;
 mod faults;
 mod kill;
 mod kill_points;

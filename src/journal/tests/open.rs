@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::super::open::known_version;
 use super::super::{Journal, JournalError, Origin, Reader};
 use super::support::*;
 use crate::core::model::{Stage, Verdict};
@@ -59,10 +60,39 @@ fn a_newer_journal_is_refused() {
     let path = db(&dir);
     with_mirror(&path).0.close();
     sqlite(&path, "PRAGMA user_version = 99");
-    let expected = JournalError::NewerVersion { path: path.clone(), found: 99, known: 1 };
+    let expected = JournalError::NewerVersion { path: path.clone(), found: 99, known: known_version() };
     assert_eq!(opened(&path), expected);
     assert_eq!(Reader::open(&path).unwrap_err(), expected);
     assert!(expected.to_string().contains("install that one again"));
+}
+
+/// What the first version wrote is opened by this one, with every row and a queue that goes on (LESSONS L80).
+#[test]
+fn the_first_version_s_journal_is_brought_up_to_date() {
+    let dir = folder();
+    let path = db(&dir);
+    sqlite(&path, include_str!("../migrations/0001.sql"));
+    sqlite(
+        &path,
+        "PRAGMA application_id = 0x4344524a; PRAGMA user_version = 1;
+         INSERT INTO mirror (name, root) VALUES ('inbox', CAST('/srv/inbox' AS BLOB));
+         INSERT INTO file (mirror, path, dev, inode, size, mtime_ns, ctime_ns, verdict, hash, seen_at, since, attempt,
+                 waiting_since)
+             VALUES (1, CAST('a' AS BLOB), 1, 2, 3, 4, 5, 'queued', randomblob(32), 6, 7, 0, 7)",
+    );
+    let (journal, mirror) = with_mirror(&path);
+    assert_eq!(journal.origin(), Origin::Existing);
+    journal
+        .write_blocking(move |tx| {
+            let (file, lane) = tx.queued_turn(mirror, -1, at(100), &|_| false)?.unwrap();
+            assert_eq!((file.path, file.since, lane), (super::support::path("a"), at(7), 0));
+            Ok(())
+        })
+        .unwrap();
+    journal.close();
+    let version: i64 =
+        rusqlite::Connection::open(&path).unwrap().query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+    assert_eq!(version, known_version());
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! Every question, and that none of them walks a whole table.
 
-use super::super::{EventFilter, JournalError, View};
+use super::super::{EventFilter, JournalError, NewAttachment, View};
 use super::support::*;
 use crate::core::model::{EventKind, MirrorId, Stage, Verdict, Version};
-use crate::types::UnixMillis;
+use crate::types::{CaseArn, UnixMillis};
 
 fn named(rows: &[crate::core::model::FileRow]) -> Vec<String> {
     rows.iter().map(|r| r.path.to_string()).collect()
@@ -207,6 +207,89 @@ fn events_pass_every_filter() {
     journal.close();
 }
 
+#[test]
+fn the_cases_of_a_mirror_take_turns() {
+    let dir = folder();
+    let (journal, mirror) = with_mirror(&db(&dir));
+    journal
+        .write_blocking(move |tx| {
+            let queue = |name: &str, lane, next| {
+                let mut file = row(mirror, name, Verdict::Queued);
+                file.next_attempt = Some(at(next));
+                tx.put_file(&file)?;
+                tx.set_lane(mirror, &path(name), lane)
+            };
+            for n in 0..50 {
+                queue(&format!("flood{n:02}"), 7, n)?;
+            }
+            queue("small1", 9, 60)?;
+            queue("small2", 9, 61)?;
+            queue("early", 3, 62)?;
+            queue("later", 5, 500)?;
+            let mut taken = std::collections::BTreeSet::new();
+            let (mut order, mut lane) = (Vec::new(), -1);
+            while let Some((file, next)) = tx.queued_turn(mirror, lane, at(100), &|p| taken.contains(p))? {
+                order.push(file.path.to_string());
+                taken.insert(file.path);
+                lane = next;
+            }
+            assert_eq!(order[..6], ["early", "flood00", "small1", "flood01", "small2", "flood02"]);
+            assert_eq!(order.len(), 53, "all but the one that is not due");
+            // What was written again keeps its lane; more lanes that wait than are looked past hide nothing.
+            for n in 0..1000 {
+                queue(&format!("wait{n}"), 10_000 + n, 500)?;
+            }
+            tx.put_file(&row(mirror, "small1", Verdict::Queued))?;
+            let found = tx.queued_turn(mirror, 9_999, at(100), &|_| false)?.unwrap();
+            assert_eq!((found.0.path, found.1), (path("small1"), 10_255));
+            assert_eq!(tx.queued_turn(mirror, 8, at(100), &|_| false)?.unwrap().0.path, path("small1"));
+            assert!(tx.queued_turn(mirror, 8, at(-1), &|_| false)?.is_none_or(|(file, _)| file.path == path("small1")));
+            Ok(())
+        })
+        .unwrap();
+    journal.close();
+}
+
+#[test]
+fn deletes_take_turns_by_case() {
+    let dir = folder();
+    let (journal, mirror) = with_mirror(&db(&dir));
+    journal
+        .write_blocking(move |tx| {
+            let announce = |name: &str, case: u32, next| {
+                let new = NewAttachment {
+                    mirror,
+                    path: path(name),
+                    case: CaseArn::new(format!("arn:aws:cases:eu-west-2:1:domain/d/case/{case}")).unwrap(),
+                    name: name.to_owned(),
+                    version: Version { size: 10, hash: hash(1) },
+                    attempt: 1,
+                    token: token(name),
+                    start_open: false,
+                };
+                let id = tx.add_attachment(&new, at(0))?.id;
+                [Stage::Started, Stage::Abandoned, Stage::Deleting].iter().try_for_each(|s| advance(tx, id, *s, 1))?;
+                put(tx, id, 1, |a| a.next_attempt = Some(at(next)))
+            };
+            for n in 0..5 {
+                announce(&format!("flood{n}"), 1, n)?;
+            }
+            announce("small", 2, 50)?;
+            announce("later", 3, 500)?;
+            let (mut order, mut after) = (Vec::new(), None);
+            let mut taken = std::collections::BTreeSet::new();
+            while let Some(a) = tx.delete_turn(mirror, after.as_ref(), at(100), &|a| !taken.contains(&a.id))? {
+                order.push(a.path.to_string());
+                taken.insert(a.id);
+                after = Some(a.case);
+            }
+            assert_eq!(order, ["flood0", "small", "flood1", "flood2", "flood3", "flood4"]);
+            Ok(())
+        })
+        .unwrap();
+    journal.close();
+}
+
 /// Asks everything the daemon asks while it runs.
 fn ask_all(view: &View, mirror: MirrorId) -> Result<(), JournalError> {
     let p = path("a");
@@ -215,6 +298,8 @@ fn ask_all(view: &View, mirror: MirrorId) -> Result<(), JournalError> {
     view.counts(Some(mirror))?;
     view.tracked_count(mirror)?;
     view.queued(at(1), 1, &|_, _| false)?;
+    view.queued_turn(mirror, 5, at(1), &|_| false)?;
+    view.delete_turn(mirror, Some(&case()), at(1), &|_| true)?;
     view.next_queued_due()?;
     view.absent_with_hash(mirror, &Version { size: 1, hash: hash(1) }, 1)?;
     view.next_absent_since(mirror)?;

@@ -95,7 +95,7 @@ impl View {
     }
 
     /// The queue of one mirror, as in [`View::queued`].
-    fn queued_in(
+    pub(super) fn queued_in(
         &self,
         mirror: MirrorId,
         now: UnixMillis,

@@ -7,6 +7,7 @@ mod attachments;
 mod events;
 mod files;
 mod scan;
+mod turns;
 
 use std::path::{Path, PathBuf};
 
