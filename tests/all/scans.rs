@@ -32,7 +32,8 @@ fn a_rejected_file_is_parked_and_sent_again_only_by_hand() {
     let daemon = stage.daemon();
     stage.wait_verdict("virus.pdf", "parked(rejected)");
     stage.wait_verdict("good.pdf", "attached");
-    assert!(daemon.log().contains("the scan ended REJECTED"), "{}", daemon.log());
+    // The journal has it a moment before the log.
+    wait("it is said", || daemon.log().contains("the scan ended REJECTED"), || daemon.log());
     touch(&stage, "virus.pdf");
     stage.write("good.pdf", "good");
     stage.marker("marker.pdf");
