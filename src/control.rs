@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::crash::{self, Point};
 use crate::fatal::Fatal;
 use crate::journal::{Journal, JournalError};
+use crate::passes::{Looked, Ticket};
 use crate::record;
 use crate::types::{RelPath, UnixMillis};
 use crate::world::World;
@@ -33,6 +34,16 @@ pub enum Request {
     Retry { mirror: String, paths: Vec<Vec<u8>> },
     /// End the mirror's hold and let `count` deletes go past the budget.
     Release { mirror: String, count: u32 },
+    /// Look at the whole mirror now; with a ticket: what became of the look it is for.
+    Look { mirror: String, ticket: Option<Ticket> },
+}
+
+impl Request {
+    fn mirror(&self) -> &str {
+        match self {
+            Self::Retry { mirror, .. } | Self::Release { mirror, .. } | Self::Look { mirror, .. } => mirror,
+        }
+    }
 }
 
 /// What came of it.
@@ -41,6 +52,9 @@ pub struct Reply {
     /// Files or holds that changed.
     pub done: u64,
     pub text: String,
+    /// The answer to [`Request::Look`]; `None` where the daemon has no such mirror.
+    #[serde(default)]
+    pub pass: Option<(Ticket, Looked)>,
 }
 
 /// Where the daemon on this journal listens.
@@ -100,7 +114,7 @@ pub async fn offline(config: &Config, request: &Request) -> Result<Reply, Fatal>
 /// One request in one transaction. The inner error is the asker's.
 fn act(tx: &crate::journal::Tx<'_>, request: &Request) -> Result<Result<Reply, String>, JournalError> {
     let now = UnixMillis::now();
-    let (Request::Retry { mirror: name, .. } | Request::Release { mirror: name, .. }) = request;
+    let name = request.mirror();
     let Some(mirror) = tx.mirror_by_name(name)? else {
         return Ok(Err(format!("the journal knows no mirror `{name}`")));
     };
@@ -116,13 +130,16 @@ fn act(tx: &crate::journal::Tx<'_>, request: &Request) -> Result<Result<Reply, S
             for path in &wanted {
                 done += u64::from(record::retry(tx, mirror.id, path, now)?);
             }
-            Ok(Ok(Reply { done, text: format!("{done} of {} files try again", wanted.len()) }))
+            Ok(Ok(Reply { done, text: format!("{done} of {} files try again", wanted.len()), pass: None }))
         }
         Request::Release { count, .. } => {
             let Some(hold) = mirror.hold else { return Ok(Err(format!("the mirror `{name}` is not held"))) };
             record::release(tx, mirror.id, *count, now)?;
-            Ok(Ok(Reply { done: 1, text: format!("the hold {} of `{name}` is released", hold.code) }))
+            let text = format!("the hold {} of `{name}` is released", hold.code);
+            Ok(Ok(Reply { done: 1, text, pass: None }))
         }
+        // Nothing is written for it, and only a daemon can look.
+        Request::Look { .. } => Ok(Err("no daemon runs that could look".to_owned())),
     }
 }
 
@@ -166,6 +183,7 @@ async fn serve(world: Arc<World>, stream: UnixStream) {
         return;
     }
     let answer: Result<Reply, String> = match serde_json::from_str::<Request>(&line) {
+        Ok(Request::Look { mirror, ticket }) => Ok(look(&world, &mirror, ticket)),
         Ok(request) => {
             crash::at(Point::ControlHeard);
             let asked = request.clone();
@@ -187,10 +205,25 @@ async fn serve(world: Arc<World>, stream: UnixStream) {
     }
 }
 
+/// Rings for a full pass, or says what became of one that was asked for.
+fn look(world: &World, name: &str, ticket: Option<Ticket>) -> Reply {
+    let pass = world.mirrors.iter().find(|mirror| mirror.config.name == name).map(|mirror| {
+        match ticket.map(|ticket| (ticket, mirror.passes.look(ticket))) {
+            Some(known) if known.1 != Looked::Unknown => known,
+            // The number first: a pass that begins after it began after the call.
+            _ => {
+                let ticket = mirror.passes.ask();
+                mirror.bell.look_everywhere("asked to by `casedrop flush`");
+                (ticket, Looked::NotYet)
+            }
+        }
+    });
+    Reply { done: 0, text: String::new(), pass }
+}
+
 /// Lets the loops see what was changed.
 async fn after(world: &World, request: &Request) {
-    let (Request::Retry { mirror: name, .. } | Request::Release { mirror: name, .. }) = request;
-    if let Some(mirror) = world.mirrors.iter().find(|m| m.config.name == *name) {
+    if let Some(mirror) = world.mirrors.iter().find(|m| m.config.name == request.mirror()) {
         let id = mirror.id;
         if let Ok(Some(row)) = world.journal.write(move |tx| tx.mirror(id)).await {
             mirror.adopt_hold(row.hold);

@@ -12,6 +12,7 @@ mod follow;
 mod journal;
 mod mirror;
 mod observe;
+mod passes;
 mod preview;
 mod pulse;
 mod record;

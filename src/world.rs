@@ -10,6 +10,7 @@ use crate::core::model::{Attachment, EventKind, Hold, HoldCode, MirrorId};
 use crate::core::plan::{Rules, Target};
 use crate::crash::{self, Point};
 use crate::journal::{Journal, JournalError, NewEvent};
+use crate::passes::Passes;
 use crate::tags;
 use crate::types::{FileId, RelPath, UnixMillis};
 use crate::watch::Bell;
@@ -24,6 +25,8 @@ pub struct Mirror {
     pub domain: OnceCell<String>,
     /// Rung by the watcher, by delivery when a file is not what was planned, and by hand.
     pub bell: Bell,
+    /// Numbers of the full passes, for who waits for one.
+    pub passes: Passes,
     hold: Mutex<Option<Hold>>,
 }
 
@@ -35,6 +38,7 @@ impl Mirror {
             config,
             domain: domain.map_or_else(OnceCell::new, |arn| OnceCell::new_with(Some(arn))),
             bell: Bell::default(),
+            passes: Passes::default(),
             hold: Mutex::new(hold),
         }
     }

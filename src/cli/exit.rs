@@ -3,7 +3,7 @@
 //! | code | meaning | given by |
 //! | --- | --- | --- |
 //! | 0 | done | success; also when the reader of our output went away |
-//! | 1 | some files are parked or failed | `sync` with parked files; a download whose content is wrong |
+//! | 1 | some files are parked or failed | `sync` with parked files; a download whose content is wrong; `flush` where not all was attached |
 //! | 2 | usage | clap; an argument that names nothing |
 //! | 3 | `plan` found work | `plan` |
 //! | 75 | temporary, try again | journal in use, busy, full or unreadable; AWS throttles, fails or is out of reach |

@@ -9,6 +9,7 @@ mod context;
 #[cfg(feature = "sandbox")]
 mod demo;
 mod exit;
+mod flush;
 mod get;
 mod list;
 mod log;
@@ -79,6 +80,7 @@ enum Command {
     Why(why::Args),
     Log(log::Args),
     Get(get::Args),
+    Flush(flush::Args),
     Retry(retry::Args),
     Release(release::Args),
     Check(check::Args),
@@ -123,6 +125,7 @@ fn carry_out(command: Command, config: Option<&Path>, out: &mut Out) -> Ended {
         Command::Why(args) => why::run(&args, config, out),
         Command::Log(args) => log::run(&args, config, out),
         Command::Get(args) => get::run(&args, config, out),
+        Command::Flush(args) => flush::run(&args, config, out),
         Command::Retry(args) => retry::run(&args, config, out),
         Command::Release(args) => release::run(&args, config, out),
         Command::Check(args) => check::run(&args, config, out),

@@ -22,6 +22,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use problem::{ConfigError, Problem};
+pub use units::parse_duration;
 
 use crate::core::budget::DeleteBudget;
 use crate::core::naming::FileNaming;

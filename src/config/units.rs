@@ -22,7 +22,7 @@ const SIZE: [(&str, u64); 9] = [
 ///
 /// # Errors
 /// What is wrong, in words.
-pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
     const FORM: &str = "a duration is written like \"5s\", \"300ms\", \"5m\", \"1h30m\" or \"7d\"";
     let mut rest = text.trim();
     let mut total: u64 = 0;

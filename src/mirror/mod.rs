@@ -256,13 +256,21 @@ impl MirrorLoop {
     }
 
     async fn full_pass(&mut self, pulse: &Pulse) -> Result<(), JournalError> {
+        let pass = self.mirror.passes.begin();
+        let whole = self.pass_over_all(pulse).await?;
+        self.mirror.passes.end(pass, whole);
+        Ok(())
+    }
+
+    /// Whether all of the root was looked at and is in the journal.
+    async fn pass_over_all(&mut self, pulse: &Pulse) -> Result<bool, JournalError> {
         let began = Instant::now();
         self.next_pass = began + RETRY;
         let Some(root) = self.healthy_root().await? else {
             self.progress.planned.store(true, Ordering::Release);
-            return Ok(());
+            return Ok(false);
         };
-        let Some(pass) = self.observe(Arc::clone(&root), None, pulse).await? else { return Ok(()) };
+        let Some(pass) = self.observe(Arc::clone(&root), None, pulse).await? else { return Ok(false) };
         self.report_unlisted(&pass).await?;
         let due = self.weigh_absent(&root, &pass).await?;
         let (id, now) = (self.mirror.id, UnixMillis::now());
@@ -278,7 +286,7 @@ impl MirrorLoop {
         }
         self.next_pass = next;
         self.progress.planned.store(true, Ordering::Release);
-        Ok(())
+        Ok(true)
     }
 
     /// Runs a question on the reader in a blocking thread.

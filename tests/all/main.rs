@@ -17,6 +17,7 @@ mod common;
 mod ends;
 mod fair;
 mod faults;
+mod flush;
 mod kill;
 mod kill_points;
 mod mirror;
