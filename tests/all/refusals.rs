@@ -379,6 +379,9 @@ fn plan_changes_no_byte_anywhere() {
     let daemon = stage.daemon();
     stage.wait_equal();
     stage.wait_verdict("a.txt", "attached");
+    // The old version is gone at Connect a moment before the journal knows it.
+    let cleaned = || stage.status()["cleanups"]["deleting"] == 0;
+    wait("the clean-up is recorded", cleaned, || format!("{:#}", stage.status()));
     plan_changes_nothing(&stage, 0, &[]);
     // In the middle of an upload.
     stage.sandbox.set_faults(vec![casedrop_sandbox::Fault::all(
