@@ -1,6 +1,7 @@
 //! casedrop mirrors local folders into Amazon Connect case attachments.
 
 mod aws;
+mod child;
 mod cli;
 mod config;
 mod control;
@@ -9,6 +10,7 @@ mod crash;
 mod deliver;
 mod fatal;
 mod follow;
+mod hooks;
 mod journal;
 mod mirror;
 mod observe;

@@ -97,14 +97,14 @@ impl Mirror {
             }
             (None, None) => {}
         }
-        let (id, written) = (self.id, next.clone());
+        let (id, written, ended) = (self.id, next.clone(), before.map(|hold| hold.code));
         crash::at(Point::HoldBefore);
         journal
             .write(move |tx| {
                 tx.set_hold(id, written.as_ref())?;
                 let (kind, detail) = match &written {
                     Some(hold) => (EventKind::Held, serde_json::json!({ "hold": hold.code, "text": hold.detail })),
-                    None => (EventKind::Released, serde_json::json!({ "text": "its cause is gone" })),
+                    None => (EventKind::Released, serde_json::json!({ "text": "its cause is gone", "hold": ended })),
                 };
                 tx.add_event(&NewEvent { mirror: id, path: None, attachment: None, kind, detail }, now).map(drop)
             })

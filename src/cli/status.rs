@@ -38,6 +38,18 @@ struct Report {
     mirrors: Vec<Mirror>,
     throughput: Throughput,
     cleanups: Cleanups,
+    /// `None` while hooks are off.
+    hooks: Option<Hooks>,
+}
+
+#[derive(Debug, Serialize)]
+struct Hooks {
+    /// Deliveries that the hook has not taken yet, and those of them that were tried.
+    waiting: u64,
+    failing: u64,
+    /// Given up after too many tries; the last thousand count.
+    given_up: u64,
+    last_error: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -112,10 +124,10 @@ struct Cleanups {
 pub fn run(args: &Args, config: Option<&Path>, out: &mut Out) -> Ended {
     let config = context::config(config)?;
     let now = UnixMillis::now();
-    let ((mirrors, throughput, cleanups), journal_exists) = context::ask(&config, |view| {
+    let ((mirrors, throughput, cleanups, hooks), journal_exists) = context::ask(&config, |view| {
         let mirrors = context::mirrors(&config, view)?;
         let mirrors = mirrors.iter().map(|mirror| look(view, mirror, now)).collect::<Result<Vec<_>, _>>()?;
-        Ok((mirrors, throughput(view, now)?, cleanups(view)?))
+        Ok((mirrors, throughput(view, now)?, cleanups(view)?, view.hook_state()?))
     })?;
     let daemon = context::daemon(&config.journal_path);
     let report = Report {
@@ -125,6 +137,12 @@ pub fn run(args: &Args, config: Option<&Path>, out: &mut Out) -> Ended {
         mirrors,
         throughput,
         cleanups,
+        hooks: hooks.map(|state| Hooks {
+            waiting: state.waiting,
+            failing: state.failing,
+            given_up: state.given_up,
+            last_error: state.last_error.map(|error| plain(&error)),
+        }),
     };
     if args.json {
         out.pretty(&report)?;
@@ -215,6 +233,15 @@ fn show(config: &Config, report: &Report, now: UnixMillis, out: &mut Out) -> Res
     let c = &report.cleanups;
     if c.deleting + c.unsure > 0 {
         writeln!(out, "clean-ups  {} being deleted at Connect, {} to be looked into", c.deleting, c.unsure)?;
+    }
+    if let Some(hooks) = report.hooks.as_ref().filter(|hooks| hooks.waiting + hooks.given_up > 0) {
+        let mut parts = vec![format!("{} to be told", hooks.waiting)];
+        let others = [(hooks.failing, "of these failing"), (hooks.given_up, "given up")];
+        parts.extend(others.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")));
+        writeln!(out, "hooks      {}", parts.join(", "))?;
+        if let Some(error) = &hooks.last_error {
+            writeln!(out, "           the last failure: {error}")?;
+        }
     }
     for mirror in &report.mirrors {
         let gone = if mirror.configured { "" } else { "  (no longer configured)" };

@@ -1,12 +1,13 @@
 //! The configuration in force, as the TOML that would produce it.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
 use toml::{Table, Value};
 
 use super::units::{show_duration, show_size};
-use super::{Config, DeletePolicy, Domain, LogFormat, Mirror, WatchMode};
+use super::{Config, DeletePolicy, Domain, LogFormat, Mirror, WatchMode, defaults};
 use crate::core::naming::FileNaming;
 use crate::core::routing::Routing;
 
@@ -56,6 +57,17 @@ impl Config {
                 ("format", Some(Value::from(format))),
                 ("level", Some(Value::from(self.log.level.as_str()))),
                 ("hide_names", Some(Value::from(self.log.hide_names))),
+            ],
+        );
+        let hooks = self.hooks.as_ref();
+        let on = hooks.map(|hooks| hooks.on.iter().map(|event| Value::from(event.as_str())).collect::<Vec<_>>());
+        push(
+            &mut text,
+            "[hooks]",
+            [
+                ("on", on.map(Value::from)),
+                ("command", hooks.map(|hooks| argv(&hooks.command))),
+                ("timeout", Some(duration(hooks.map_or(defaults::HOOK_TIMEOUT, |hooks| hooks.timeout)))),
             ],
         );
         for mirror in &self.mirrors {
@@ -120,6 +132,11 @@ fn push<const N: usize>(text: &mut String, header: &str, pairs: [(&str, Option<V
 
 fn path(path: &Path) -> Value {
     Value::from(path.to_string_lossy().into_owned())
+}
+
+/// From the file, so it is text.
+fn argv(argv: &[OsString]) -> Value {
+    Value::from(argv.iter().map(|part| part.to_string_lossy().into_owned()).collect::<Vec<_>>())
 }
 
 fn duration(duration: Duration) -> Value {

@@ -1,12 +1,13 @@
 //! Every key there is, and what to say about one there is not.
 
 /// Tables with the keys that are supported. The empty name is the file itself.
-pub(super) const SUPPORTED: [(&str, &[&str]); 6] = [
-    ("", &["connect", "journal", "limits", "log", "mirror"]),
+pub(super) const SUPPORTED: [(&str, &[&str]); 7] = [
+    ("", &["connect", "journal", "limits", "log", "hooks", "mirror"]),
     ("connect", &["region", "instance_id", "cases_domain", "profile", "endpoint_url", "cases_endpoint_url"]),
     ("journal", &["path"]),
     ("limits", &["requests_per_second", "burst", "uploads_in_flight", "bandwidth", "url_expiry"]),
     ("log", &["format", "level", "hide_names"]),
+    ("hooks", &["on", "command", "timeout"]),
     (
         "mirror",
         &[
@@ -32,7 +33,7 @@ pub(super) const SUPPORTED: [(&str, &[&str]); 6] = [
 
 /// Keys whose feature is planned: known, and refused, so that nobody believes them to be in force.
 const LATER: [(&str, &[&str]); 2] = [
-    ("", &["status", "hooks"]),
+    ("", &["status"]),
     (
         "mirror",
         &[
@@ -126,7 +127,7 @@ mod tests {
             ("mirror", "setle", "there is no such key; did you mean `settle`?"),
             ("mirror", "Delete-Grace", "there is no such key; did you mean `delete_grace`?"),
             ("mirror", "archive", "`archive` is not supported yet"),
-            ("", "hooks", "`hooks` is not supported yet"),
+            ("", "status", "`status` is not supported yet"),
             ("", "settle", "there is no such key; it belongs into [[mirror]]"),
             ("log", "burst", "there is no such key; it belongs into [limits]"),
             ("journal", "zzz", "there is no such key; known here: path"),

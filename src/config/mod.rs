@@ -25,6 +25,7 @@ pub use problem::{ConfigError, Problem};
 pub use units::parse_duration;
 
 use crate::core::budget::DeleteBudget;
+use crate::core::hook::HookEvent;
 use crate::core::naming::FileNaming;
 use crate::core::routing::Routing;
 use crate::core::scope::Scope;
@@ -40,6 +41,8 @@ pub struct Config {
     pub journal_path: PathBuf,
     pub limits: Limits,
     pub log: Log,
+    /// `None`: nobody is told.
+    pub hooks: Option<Hooks>,
     /// At least one; names are unique.
     pub mirrors: Vec<Mirror>,
     places: Places,
@@ -84,6 +87,7 @@ mod defaults {
     /// The service's longest (SERVICE.md 1.1).
     pub(super) const URL_EXPIRY: Duration = Duration::from_secs(300);
     pub(super) const LEVEL: &str = "info";
+    pub(super) const HOOK_TIMEOUT: Duration = Duration::from_secs(30);
     pub(super) const SETTLE: Duration = Duration::from_secs(5);
     pub(super) const RESCAN: Duration = Duration::from_secs(300);
     pub(super) const DELETE_GRACE: Duration = Duration::from_secs(300);
@@ -119,6 +123,16 @@ pub enum LogFormat {
     Auto,
     Text,
     Json,
+}
+
+/// The program that is told what happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hooks {
+    /// At least one, each once.
+    pub on: Vec<HookEvent>,
+    /// An absolute path and arguments; no shell.
+    pub command: Vec<OsString>,
+    pub timeout: Duration,
 }
 
 /// One `[[mirror]]`.

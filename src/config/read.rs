@@ -1,6 +1,7 @@
 //! From TOML to a checked [`Config`].
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::ops::{Range, RangeInclusive};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
@@ -12,9 +13,11 @@ use super::load::origin;
 use super::problem::Sink;
 use super::section::Section;
 use super::{
-    Config, Connect, DeletePolicy, Domain, Env, Limits, Log, LogFormat, Mirror, Places, Problem, WatchMode, defaults,
+    Config, Connect, DeletePolicy, Domain, Env, Hooks, Limits, Log, LogFormat, Mirror, Places, Problem, WatchMode,
+    defaults,
 };
 use crate::core::budget::DeleteBudget;
+use crate::core::hook::HookEvent;
 use crate::core::naming::FileNaming;
 use crate::core::routing::{Routing, parse_uuid};
 use crate::core::scope::{Scope, ScopeList};
@@ -58,6 +61,8 @@ impl Config {
         let limits = limits(sink, &section);
         let section = root.table(sink, "log");
         let log = log(sink, &section);
+        let section = root.table(sink, "hooks");
+        let hooks = hooks(sink, &section);
         let mut places = Places { origin: origin(path), ..Places::default() };
         places.journal_line = journal.span("path").map(|span| sink.line(span.start));
         let mut sections = root.tables(sink, "mirror");
@@ -74,7 +79,7 @@ impl Config {
         let problems = problems.into_problems();
         match (connect, journal_path) {
             (Some(connect), Some(journal_path)) if problems.is_empty() => {
-                Ok(Self { connect, journal_path, limits, log, mirrors, places })
+                Ok(Self { connect, journal_path, limits, log, hooks, mirrors, places })
             }
             _ => Err(problems),
         }
@@ -187,6 +192,50 @@ fn log(sink: &mut Sink<'_>, section: &Section<'_>) -> Log {
         level: section.choice(sink, "level", &levels).unwrap_or(defaults::LEVEL).to_owned(),
         hide_names: section.boolean(sink, "hide_names").unwrap_or(false),
     }
+}
+
+/// `None` also for a table that names neither events nor a program.
+fn hooks(sink: &mut Sink<'_>, section: &Section<'_>) -> Option<Hooks> {
+    section.check_keys(sink, "hooks");
+    let timeout = section.duration(sink, "timeout", SECOND..=HOUR).unwrap_or(defaults::HOOK_TIMEOUT);
+    if !section.has("on") && !section.has("command") {
+        return None;
+    }
+    let mut on = Vec::new();
+    let words = HookEvent::ALL.map(|(word, _)| format!("\"{word}\"")).join(", ");
+    for (at, word, span) in section.texts(sink, "on") {
+        let key = format!("{}[{at}]", section.key("on"));
+        match HookEvent::ALL.iter().find(|(known, _)| *known == word) {
+            None => sink.value(&key, span, format!("it must be one of {words}")),
+            Some((_, event)) if on.contains(event) => sink.value(&key, span, "it is there already"),
+            Some((_, event)) => on.push(*event),
+        }
+    }
+    if !section.has("on") || section.is_empty_list("on") {
+        section.missing(sink, "on", &format!("the events to be told of, one or more of {words}"));
+    }
+    let command = argv(sink, section, "command", "the program to be told, such as [\"/usr/local/bin/told\"]");
+    (!on.is_empty()).then_some(Hooks { on, command: command?, timeout })
+}
+
+/// A program and its arguments, run without a shell: the program's absolute path first.
+fn argv(sink: &mut Sink<'_>, section: &Section<'_>, key: &str, what: &str) -> Option<Vec<OsString>> {
+    if !section.has(key) || section.is_empty_list(key) {
+        section.missing(sink, key, what);
+        return None;
+    }
+    let mut argv = Vec::new();
+    for (at, text, span) in section.texts(sink, key) {
+        let name = format!("{}[{at}]", section.key(key));
+        if text.contains('\0') {
+            sink.value(&name, span, "a program's argument can hold no NUL");
+        } else if at == 1 && !Path::new(&text).is_absolute() {
+            sink.value(&name, span, "it must be the absolute path of a program; it is run without a shell and $PATH");
+        } else {
+            argv.push(OsString::from(text));
+        }
+    }
+    Some(argv)
 }
 
 /// The checked, unique names; a section whose name is usable is called by it from here on.

@@ -3,6 +3,7 @@
 
 pub mod budget;
 pub mod fair;
+pub mod hook;
 pub mod model;
 pub mod naming;
 pub mod pacer;

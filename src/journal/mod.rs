@@ -13,6 +13,7 @@
 //! Attachments and events are never removed, files are.
 
 mod error;
+mod hooks;
 mod lock;
 mod open;
 mod reader;
@@ -31,6 +32,7 @@ use std::thread::JoinHandle;
 use tokio::sync::mpsc;
 
 pub use error::JournalError;
+pub use hooks::HookDelivery;
 pub use reader::Reader;
 pub use tx::{NewAttachment, NewEvent, Tx};
 pub use view::{Counts, EventFilter, ScanRows, View};

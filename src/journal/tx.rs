@@ -54,7 +54,7 @@ pub struct NewEvent {
 }
 
 impl Tx<'_> {
-    fn change(&self, sql: &str, params: impl Params) -> Result<usize, JournalError> {
+    pub(super) fn change(&self, sql: &str, params: impl Params) -> Result<usize, JournalError> {
         // An error like a full disk ends the transaction; what a request did after it would be kept alone.
         if self.conn.is_autocommit() {
             let detail = "the transaction ended early".to_owned();

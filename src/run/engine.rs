@@ -21,6 +21,7 @@ use crate::crash::{self, Point};
 use crate::deliver::Delivery;
 use crate::fatal::Fatal;
 use crate::follow::Follow;
+use crate::hooks::{self, Hooks};
 use crate::journal::{Journal, JournalError, Origin};
 use crate::mirror::{MirrorLoop, Progress};
 use crate::pulse::Pulses;
@@ -32,14 +33,23 @@ use crate::world::{Mirror, World};
 /// Completed attempts on their way to the follow-up.
 const FOLLOW_DEPTH: usize = 1024;
 
+/// How long a stop waits for hooks that run; together with delivery's grace below systemd's limit.
+const HOOK_GRACE: Duration = Duration::from_secs(3);
+/// How long a single pass goes on telling the hook what it did. What is left is told by the next one.
+const DRAIN: Duration = Duration::from_secs(60);
+
 /// A running engine.
 pub(super) struct Engine {
     pub(super) world: Arc<World>,
     pub(super) progress: Vec<Arc<Progress>>,
     pub(super) pulses: Pulses,
     tasks: JoinSet<Result<(), JournalError>>,
+    /// Whether one of the tasks is that of the hooks.
+    hooks: bool,
     stop: CancellationToken,
     stop_follow: CancellationToken,
+    /// Goes last of all: what the others did is still told.
+    stop_hooks: CancellationToken,
 }
 
 /// The way to AWS that the configuration describes; touches no network.
@@ -99,13 +109,24 @@ impl Engine {
             world: Arc::clone(&world),
             pulses: Pulses::default(),
             tasks: JoinSet::new(),
+            hooks: config.hooks.is_some(),
             stop: CancellationToken::new(),
             stop_follow: CancellationToken::new(),
+            stop_hooks: CancellationToken::new(),
         };
         let delivery = Delivery::new(Arc::clone(&world))?;
         engine.tasks.spawn(delivery.run(engine.stop.clone(), grace, engine.pulses.add("delivery")));
         let follow = Follow::new(Arc::clone(&world))?;
         engine.tasks.spawn(follow.run(completed, engine.stop_follow.clone(), engine.pulses.add("follow-up")));
+        match &config.hooks {
+            Some(hooks) => {
+                let hooks = Hooks::new(Arc::clone(&world), hooks.clone()).await?;
+                let grace = if once { DRAIN } else { HOOK_GRACE };
+                let pulse = engine.pulses.add("hooks");
+                engine.tasks.spawn(hooks.run(engine.stop_hooks.clone(), grace, once, pulse));
+            }
+            None => hooks::off(&world).await?,
+        }
         for (mirror, progress) in world.mirrors.iter().zip(&engine.progress) {
             let (world, mirror, progress) = (Arc::clone(&world), Arc::clone(mirror), Arc::clone(progress));
             let one = MirrorLoop::new(world, mirror, progress, engine.stop.clone(), once)?;
@@ -164,13 +185,19 @@ impl Engine {
     /// Stops in order and gives the journal back.
     pub(super) async fn stop(mut self) -> Journal {
         self.stop.cancel();
-        // Delivery hands its last completed attempts over before the follow-up goes.
-        while self.tasks.len() > 1 {
+        // Delivery hands its last completed attempts over before the follow-up goes, and then the hooks.
+        while self.tasks.len() > 1 + usize::from(self.hooks) {
             if self.tasks.join_next().await.is_none() {
                 break;
             }
         }
         self.stop_follow.cancel();
+        while self.tasks.len() > usize::from(self.hooks) {
+            if self.tasks.join_next().await.is_none() {
+                break;
+            }
+        }
+        self.stop_hooks.cancel();
         while self.tasks.join_next().await.is_some() {}
         self.world.journal.clone()
     }

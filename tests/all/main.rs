@@ -18,6 +18,7 @@ mod ends;
 mod fair;
 mod faults;
 mod flush;
+mod hooks;
 mod kill;
 mod kill_points;
 mod mirror;

@@ -5,5 +5,5 @@ mod open;
 mod read;
 mod reader;
 mod stages;
-mod support;
+pub(super) mod support;
 mod write;

@@ -298,6 +298,10 @@ fn ask_all(view: &View, mirror: MirrorId) -> Result<(), JournalError> {
     view.counts(Some(mirror))?;
     view.tracked_count(mirror)?;
     view.queued(at(1), 1, &|_, _| false)?;
+    view.hook_cursor()?;
+    view.hook_deliveries()?;
+    view.hook_payload(1)?;
+    view.hook_state()?;
     view.queued_turn(mirror, 5, at(1), &|_| false)?;
     view.delete_turn(mirror, Some(&case()), at(1), &|_| true)?;
     view.next_queued_due()?;

@@ -63,7 +63,7 @@ impl View {
         result.map_err(|e| JournalError::sqlite(&self.path, &e))
     }
 
-    fn one<T>(
+    pub(in crate::journal) fn one<T>(
         &self,
         sql: &str,
         params: impl Params,
@@ -73,7 +73,7 @@ impl View {
     }
 
     /// The one row of an aggregate.
-    fn total<T>(
+    pub(in crate::journal) fn total<T>(
         &self,
         sql: &str,
         params: impl Params,
@@ -82,7 +82,7 @@ impl View {
         self.told(self.prepare(sql).and_then(|mut s| s.query_row(params, read)))
     }
 
-    fn many<T>(
+    pub(in crate::journal) fn many<T>(
         &self,
         sql: &str,
         params: impl Params,
