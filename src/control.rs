@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::crash::{self, Point};
 use crate::fatal::Fatal;
+use crate::host::time;
 use crate::journal::{Journal, JournalError};
 use crate::passes::{Looked, Ticket};
 use crate::record;
@@ -89,7 +90,7 @@ pub async fn ask(journal: &Path, request: &Request) -> Result<Option<Reply>, Str
         BufReader::new(read.take(LONGEST_LINE)).read_line(&mut answer).await.map_err(|e| e.to_string())?;
         serde_json::from_str::<Result<Reply, String>>(&answer).map_err(|e| e.to_string())?
     };
-    match tokio::time::timeout(PATIENCE, exchange).await {
+    match time::timeout(PATIENCE, exchange).await {
         Ok(Ok(reply)) => Ok(Some(reply)),
         Ok(Err(error)) => Err(format!("the daemon did not do it: {error}")),
         Err(_) => Err("the daemon did not answer within 30 s; look at its log".to_owned()),
@@ -102,11 +103,11 @@ pub async fn ask(journal: &Path, request: &Request) -> Result<Option<Reply>, Str
 /// The journal cannot be opened (a daemon started meanwhile, say), or there is no such mirror.
 pub async fn offline(config: &Config, request: &Request) -> Result<Reply, Fatal> {
     let path = config.journal_path.clone();
-    let opened = tokio::task::spawn_blocking(move || Journal::open(&path)).await;
+    let opened = crate::host::blocking(move || Journal::open(&path)).await;
     let journal = opened.unwrap_or_else(|error| Err(JournalError::internal(&error.to_string())))?;
     let request = request.clone();
     let reply = journal.write(move |tx| act(tx, &request)).await;
-    let closed = tokio::task::spawn_blocking(move || journal.close()).await;
+    let closed = crate::host::blocking(move || journal.close()).await;
     drop(closed);
     reply?.map_err(Fatal::usage)
 }
@@ -162,6 +163,7 @@ pub async fn listen(world: Arc<World>, journal: PathBuf, stop: CancellationToken
     }
     loop {
         tokio::select! {
+            biased;
             // A connection that is not yet accepted is refused when the socket closes.
             () = stop.cancelled() => break,
             accepted = listener.accept() => {
@@ -178,7 +180,7 @@ async fn serve(world: Arc<World>, stream: UnixStream) {
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
     let mut read = BufReader::new(read.take(LONGEST_LINE));
-    let got = tokio::time::timeout(PATIENCE, read.read_line(&mut line)).await;
+    let got = time::timeout(PATIENCE, read.read_line(&mut line)).await;
     if !matches!(got, Ok(Ok(n)) if n > 0) {
         return;
     }

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -15,11 +15,13 @@ use crate::core::fair::Turns;
 use crate::core::model::{Attachment, AttachmentId, MirrorId, ParkCode, Stage};
 use crate::core::retry::{self, follow_gap};
 use crate::crash::{self, Point};
+use crate::host::random;
+use crate::host::time::{self, Instant};
 use crate::journal::JournalError;
 use crate::pulse::Pulse;
 use crate::record;
 use crate::types::{CaseArn, FileId, UnixMillis};
-use crate::world::{World, random};
+use crate::world::World;
 
 /// Ids that one status call takes (SERVICE.md 1.1).
 const PAGE: usize = 100;
@@ -36,7 +38,8 @@ pub type Completed = Attachment;
 /// The follow-up's own state; all of it can be lost.
 pub struct Follow {
     world: Arc<World>,
-    cases: HashMap<CaseArn, Case>,
+    /// In an order of their own, so that equal turns are taken alike at each run.
+    cases: BTreeMap<CaseArn, Case>,
     /// Which mirror was asked for last: the mirrors take turns, within one the case that is most overdue goes first.
     turns: Turns<MirrorId>,
 }
@@ -62,7 +65,7 @@ impl Follow {
     /// The journal cannot be read.
     pub fn new(world: Arc<World>) -> Result<Self, JournalError> {
         let completed = world.journal.reader()?.attachments_in_stage(Stage::Completed, None, usize::MAX)?;
-        let mut follow = Self { world, cases: HashMap::new(), turns: Turns::default() };
+        let mut follow = Self { world, cases: BTreeMap::new(), turns: Turns::default() };
         for attachment in completed {
             follow.take(attachment, Instant::now());
         }
@@ -86,15 +89,18 @@ impl Follow {
             let paused = self.world.weather.paused_until();
             let wake = next.into_iter().chain(paused).max().unwrap_or(now + LONGEST_SLEEP).min(now + LONGEST_SLEEP);
             tokio::select! {
+                // The stop at once; those who wait are taken in before the next question, so that it is for all.
+                biased;
                 // A hint that is dropped here is found again in the journal at the next start.
                 () = stop.cancelled() => return Ok(()),
                 Some(attachment) = completed.recv() => {
                     let first_look = Instant::now() + follow_gap(Duration::ZERO);
                     self.take(attachment, first_look);
                 }
-                () = tokio::time::sleep_until(wake.into()) => {
+                () = time::sleep_until(wake) => {
                     if paused.is_none() && let Some(case) = self.due() {
                         tokio::select! {
+                            biased;
                             () = stop.cancelled() => return Ok(()),
                             asked = pulse.beating(self.ask(&case)) => match asked {
                                 // A full disk passes: what was answered is asked again.

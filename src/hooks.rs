@@ -433,7 +433,7 @@ fn environment(delivery: &HookDelivery, payload: &str, tries: u32) -> Vec<(&'sta
 /// A number that no other delivery has, on no host.
 fn number() -> Result<String, JournalError> {
     let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes)
+    crate::host::random_bytes(&mut bytes)
         .map_err(|e| JournalError::internal(&format!("no random numbers from the system: {e}")))?;
     Ok(crate::types::ClientToken::from_random(bytes).to_string())
 }

@@ -11,6 +11,7 @@ mod deliver;
 mod fatal;
 mod follow;
 mod hooks;
+mod host;
 mod journal;
 mod mirror;
 mod observe;
@@ -20,6 +21,8 @@ mod pulse;
 mod record;
 mod run;
 mod scan;
+#[cfg(test)]
+mod sim;
 mod tags;
 mod types;
 mod watch;

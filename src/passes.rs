@@ -40,7 +40,8 @@ pub enum Looked {
 impl Default for Passes {
     fn default() -> Self {
         // Zero on a host without random numbers: then a restart during a wait is not noticed by the number.
-        let engine = getrandom::u64().unwrap_or_default();
+        let mut bytes = [0; 8];
+        let engine = crate::host::random_bytes(&mut bytes).map_or(0, |()| u64::from_le_bytes(bytes));
         Self { engine, begun: AtomicU64::new(0), over: AtomicU64::new(0), whole: AtomicU64::new(0) }
     }
 }

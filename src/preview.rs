@@ -37,7 +37,7 @@ pub struct Planned {
 pub async fn preview(config: &Config) -> Result<Vec<Planned>, Fatal> {
     let domain = lookup_domain(config).await?;
     let config = config.clone();
-    let planned = tokio::task::spawn_blocking(move || {
+    let planned = crate::host::blocking(move || {
         let reader = match Reader::open(&config.journal_path) {
             Err(JournalError::Missing { .. }) => Reader::empty()?,
             other => other?,

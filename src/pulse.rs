@@ -1,5 +1,6 @@
 //! Proof that the loops turn: the watchdog is fed only while every one of them does.
 
+use crate::host::time;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -19,7 +20,7 @@ impl Pulse {
     pub async fn beating<T>(&self, waiting: impl Future<Output = T>) -> T {
         let mut waiting = std::pin::pin!(waiting);
         loop {
-            match tokio::time::timeout(BEAT, &mut waiting).await {
+            match time::timeout(BEAT, &mut waiting).await {
                 Ok(done) => return done,
                 Err(_) => self.beat(),
             }

@@ -13,7 +13,7 @@ pub struct UnixMillis(pub i64);
 impl UnixMillis {
     /// The wall clock's present time.
     pub fn now() -> Self {
-        Self(jiff::Timestamp::now().as_millisecond())
+        Self(crate::host::unix_millis())
     }
 
     /// This time moved later by `d` (saturating).

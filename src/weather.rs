@@ -4,10 +4,11 @@
 //! it starts, at most one every 30 s while it lasts, one when it ends.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::aws::{Failure, Next};
 use crate::core::retry;
+use crate::host::time::Instant;
 use crate::journal::JournalError;
 
 /// Longest pause between two probes.
@@ -63,7 +64,7 @@ impl Weather {
             Some(storm) => {
                 storm.probes += 1;
                 storm.until = now + pause(storm.probes, random);
-                if now.duration_since(storm.logged) >= LOG_GAP {
+                if now.saturating_duration_since(storm.logged) >= LOG_GAP {
                     storm.logged = now;
                     tracing::warn!(for_s = storm.began.elapsed().as_secs(), "still {}: {text}", words(trouble));
                 }

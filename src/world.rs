@@ -9,6 +9,7 @@ use crate::config;
 use crate::core::model::{Attachment, EventKind, Hold, HoldCode, MirrorId};
 use crate::core::plan::{Rules, Target};
 use crate::crash::{self, Point};
+use crate::host;
 use crate::journal::{Journal, JournalError, NewEvent};
 use crate::passes::Passes;
 use crate::tags;
@@ -148,7 +149,7 @@ impl World {
 impl World {
     /// Notes a failed call: the weather if it is one of the environment, else one log line.
     pub fn failed_call(&self, failure: &Failure, attachment: &Attachment) {
-        if self.weather.note(failure, random()) {
+        if self.weather.note(failure, host::random()) {
             return;
         }
         self.weather.refused(failure);
@@ -171,10 +172,4 @@ impl World {
     pub fn show(&self, path: &RelPath) -> String {
         if self.hide_names { tags::hidden(path) } else { path.to_string() }
     }
-}
-
-/// A number from 0 to 1 for jitter.
-pub fn random() -> f64 {
-    let bits = getrandom::u32().unwrap_or(u32::MAX / 2);
-    f64::from(bits) / f64::from(u32::MAX)
 }

@@ -1,12 +1,15 @@
 //! Time as the sandbox tells it: milliseconds since 1970, plus an offset that a test may move forward.
 //!
 //! Creation times, URL expiry, scans and visibility use this clock. The check of a request's signing time does
-//! not: it compares with the machine's own clock, because that is the one the client signed with.
+//! not: it compares with the machine's own clock, because that is the one the client signed with. A sandbox without a
+//! listener may be given another time than the machine's.
 
 use std::fmt;
+use std::pin::Pin;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -16,6 +19,7 @@ pub struct Millis(pub i64);
 
 impl Millis {
     /// The machine's clock.
+    #[expect(clippy::disallowed_methods, reason = "the sandbox's own place for it")]
     pub fn wall() -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
@@ -45,6 +49,11 @@ impl Millis {
     /// `20260131T235959Z`, the form in signatures.
     pub(crate) fn compact(self) -> String {
         self.timestamp().strftime("%Y%m%dT%H%M%SZ").to_string()
+    }
+
+    /// `Sat, 31 Jan 2026 23:59:59 GMT`, the form in headers.
+    pub(crate) fn http_date(self) -> String {
+        self.timestamp().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
     }
 
     /// Reads `20260131T235959Z`; `None` for any other text.
@@ -86,15 +95,56 @@ impl<'de> Deserialize<'de> for Millis {
     }
 }
 
-/// The service's clock: the machine's, moved forward by hand.
-#[derive(Debug, Default)]
+/// A clock given from outside, for a sandbox without a listener.
+pub trait Time: Send + Sync {
+    /// The present moment.
+    fn now(&self) -> Millis;
+    /// Resolves when that much time has gone by.
+    fn sleep(&self, time: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+}
+
+pub(crate) type Given = Arc<dyn Time>;
+
+/// The service's clock: the machine's or a given one, moved forward by hand.
 pub(crate) struct Clock {
+    given: Option<Given>,
+    began: Instant,
     ahead_ms: AtomicI64,
 }
 
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Clock").field("now", &self.now()).finish_non_exhaustive()
+    }
+}
+
 impl Clock {
+    pub(crate) fn new(given: Option<Given>) -> Self {
+        Self { given, began: Instant::now(), ahead_ms: AtomicI64::new(0) }
+    }
+
+    /// Without what was moved by hand.
+    pub(crate) fn wall(&self) -> Millis {
+        self.given.as_ref().map_or_else(Millis::wall, |given| given.now())
+    }
+
+    /// Time since any fixed moment; for pace and duration.
+    pub(crate) fn elapsed(&self) -> Duration {
+        match &self.given {
+            Some(given) => given.now().since(Millis(0)),
+            None => self.began.elapsed(),
+        }
+    }
+
+    pub(crate) async fn sleep(&self, time: Duration) {
+        match &self.given {
+            Some(given) => given.sleep(time).await,
+            None => tokio::time::sleep(time).await,
+        }
+    }
+
     pub(crate) fn now(&self) -> Millis {
-        Millis(Millis::wall().0.saturating_add(self.ahead_ms.load(Ordering::Relaxed)))
+        Millis(self.wall().0.saturating_add(self.ahead_ms.load(Ordering::Relaxed)))
     }
 
     pub(crate) fn advance(&self, by: Duration) {

@@ -4,11 +4,15 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, header};
+use http_body_util::BodyExt;
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 
 use crate::SandboxError;
+use crate::clock::Time;
 use crate::faults::{Fault, FaultBook};
 use crate::ids;
 use crate::log::LoggedRequest;
@@ -18,6 +22,9 @@ use crate::settings::{Limits, Scan, Settings, Throttle};
 use crate::state::{Shared, lock};
 use crate::switches::Switches;
 use crate::throttle::Buckets;
+
+/// Where a sandbox without a listener would listen.
+const IN_PROCESS_HOST: &str = "sandbox.invalid";
 
 /// A running sandbox. Clones are handles to the same one; it stops when told to, or with the last handle.
 #[derive(Clone, Debug)]
@@ -69,6 +76,37 @@ impl Sandbox {
             status: CaseStatus::Open,
         });
         Ok(sandbox)
+    }
+
+    /// A sandbox without listener and threads, for a simulation: requests are handed to [`Sandbox::answer`], the time
+    /// is what `time` says, and all ids follow from `seed`. Nothing is written to disk. It has no case yet.
+    ///
+    /// # Errors
+    ///
+    /// None in practice.
+    pub fn in_process(settings: Settings, time: impl Time + 'static, seed: u64) -> Result<Self, SandboxError> {
+        let (stop, stopping) = watch::channel(false);
+        let settings = Settings { discard_content: true, ..settings };
+        let host = IN_PROCESS_HOST.to_owned();
+        let shared = Arc::new(Shared::open(&settings, host, stopping, Some((Arc::new(time), seed)))?);
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        Ok(Self { running: Arc::new(Running { shared, address, stop, ended: Mutex::new(None) }) })
+    }
+
+    /// Answers one request in the caller's task, as the server would: signature, fault, throttle, operation, log.
+    /// `None`: the connection ended without an answer. The waits of faults are of `time` too.
+    pub async fn answer<B>(&self, request: Request<B>) -> Option<Response<Bytes>>
+    where
+        B: http_body::Body<Data = Bytes> + Unpin,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let answer = server::handle(Arc::clone(&self.running.shared), request).await.ok()?;
+        let (mut parts, body) = answer.into_parts();
+        // The server's HTTP library adds it.
+        if let Ok(date) = HeaderValue::from_str(&self.shared().clock.wall().http_date()) {
+            parts.headers.insert(header::DATE, date);
+        }
+        Some(Response::from_parts(parts, body.collect().await.ok()?.to_bytes()))
     }
 
     fn shared(&self) -> &Shared {
@@ -321,6 +359,6 @@ fn listen(
     listener.set_nonblocking(true).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     let listener = TcpListener::from_std(listener).map_err(failed)?;
-    let shared = Shared::open(settings, address.to_string(), stopping)?;
+    let shared = Shared::open(settings, address.to_string(), stopping, None)?;
     Ok((listener, Arc::new(shared), address))
 }

@@ -88,7 +88,11 @@ pub(crate) struct IdSource {
 impl IdSource {
     pub(crate) fn new() -> Self {
         // The standard library seeds each RandomState from the system: entropy without another crate.
-        let nonce = RandomState::new().build_hasher().finish();
+        Self::seeded(RandomState::new().build_hasher().finish())
+    }
+
+    /// The same ids for the same seed.
+    pub(crate) fn seeded(nonce: u64) -> Self {
         Self { nonce, next: AtomicU64::new(1) }
     }
 

@@ -34,7 +34,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-pub use clock::Millis;
+pub use clock::{Millis, Time};
 pub use faults::{Fault, FaultKind, Nth};
 pub use handle::Sandbox;
 pub use ids::{

@@ -79,13 +79,13 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    pub(crate) fn new(limits: Limits, scan: Scan, switches: Switches) -> Self {
+    pub(crate) fn new(limits: Limits, scan: Scan, switches: Switches, ids: IdSource) -> Self {
         Self {
             limits,
             scan,
             switches,
             accept_any_case: false,
-            ids: IdSource::new(),
+            ids,
             cases: HashMap::new(),
             case_order: Vec::new(),
             by_reference: HashMap::new(),

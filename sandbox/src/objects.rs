@@ -7,10 +7,10 @@ use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
 
+use bytes::Bytes;
 use http::StatusCode;
 use http::request::Parts;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use sha2::{Digest, Sha256};
 
 use crate::disk::Disk;
@@ -71,10 +71,10 @@ impl Drop for Staged {
 }
 
 /// Stores the body of a PUT. `cut_after`: end the connection when that many bytes have come.
-pub(crate) async fn put(
+pub(crate) async fn put<B: http_body::Body<Data = Bytes> + Unpin>(
     shared: &Shared,
     call: &mut Call,
-    body: &mut Incoming,
+    body: &mut B,
     file_id: &str,
     cut_after: Option<u64>,
 ) -> Result<Reply, Failure> {

@@ -8,7 +8,7 @@ use std::io::Read;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue};
@@ -16,7 +16,6 @@ use http::request::Parts;
 use http::{Method, Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -70,7 +69,7 @@ pub(crate) struct Call {
     shared: Arc<Shared>,
     op: Op,
     at: Millis,
-    began: Instant,
+    began: Duration,
     request_id: String,
     status: u16,
     error: Option<String>,
@@ -92,7 +91,8 @@ impl Drop for Call {
             client_token: self.client_token.take(),
             fault: self.fault,
             bytes: self.bytes,
-            took_us: u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX),
+            took_us: u64::try_from(self.shared.clock.elapsed().saturating_sub(self.began).as_micros())
+                .unwrap_or(u64::MAX),
         });
     }
 }
@@ -190,7 +190,12 @@ fn route(method: &Method, path: &str) -> (Op, Vec<String>) {
     (op, parameters)
 }
 
-async fn handle(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<ResponseBody>, Hangup> {
+/// Answers one request, or ends its connection.
+pub(crate) async fn handle<B>(shared: Arc<Shared>, request: Request<B>) -> Result<Response<ResponseBody>, Hangup>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     let (parts, mut body) = request.into_parts();
     let (op, parameters) = route(&parts.method, parts.uri.path());
     let mut service = op.service();
@@ -211,7 +216,7 @@ async fn handle(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
         bytes: 0,
         unknown_status: false,
         at: shared.clock.now(),
-        began: Instant::now(),
+        began: shared.clock.elapsed(),
         request_id: request_id(&shared, service),
         status: 0,
         error: None,
@@ -229,7 +234,7 @@ async fn handle(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
         Err(Failure::Error(error)) => {
             call.error = Some(error.kind.clone());
             if !parts.headers.contains_key("expect") {
-                drain(&mut body).await;
+                drain(&shared, &mut body).await;
             }
             error.into_reply(service, &call.request_id)
         }
@@ -247,9 +252,13 @@ fn request_id(shared: &Shared, service: Service) -> String {
 }
 
 /// Reads and forgets the rest of a body, within bounds.
-async fn drain(body: &mut Incoming) {
+async fn drain<B: http_body::Body<Data = Bytes> + Unpin>(shared: &Shared, body: &mut B) {
     let rest = async { while let Some(Ok(_)) = body.frame().await {} };
-    let _ = tokio::time::timeout(DRAIN_TIMEOUT, rest).await;
+    tokio::select! {
+        biased;
+        () = rest => {}
+        () = shared.clock.sleep(DRAIN_TIMEOUT) => {}
+    }
 }
 
 fn respond(reply: Reply, service: Service, request_id: &str) -> Response<ResponseBody> {
@@ -275,13 +284,17 @@ fn respond(reply: Reply, service: Service, request_id: &str) -> Response<Respons
     response
 }
 
-async fn api_request(
+async fn api_request<B>(
     shared: &Arc<Shared>,
     call: &mut Call,
     parts: &Parts,
-    body: &mut Incoming,
+    body: &mut B,
     parameters: &[String],
-) -> Result<Reply, Failure> {
+) -> Result<Reply, Failure>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     let service = call.op.service();
     call.body = match Limited::new(&mut *body, MAX_API_BODY).collect().await {
         Ok(collected) => collected.to_bytes(),
@@ -298,7 +311,7 @@ async fn api_request(
         .ok_or_else(|| ApiError::serialization("The query is not valid UTF-8."))?;
     let request =
         Signed { method: parts.method.as_str(), path: parts.uri.path(), query: &call.query, headers: &parts.headers };
-    let wall = Millis::wall();
+    let wall = shared.clock.wall();
     sigv4::verify_header(&shared.keys, &request, service.signing_name(), &call.body, wall)
         .map_err(|refusal| ApiError::refused(refusal, service, wall))?;
 
@@ -310,7 +323,7 @@ async fn api_request(
         return Err(ApiError::throttled(service, None).into());
     }
     let done = operation(shared, call, parameters);
-    after_effect(fault, service, done.map_err(Failure::Error)).await
+    after_effect(shared, fault, service, done.map_err(Failure::Error)).await
 }
 
 fn operation(shared: &Shared, call: &mut Call, parameters: &[String]) -> Result<Reply, ApiError> {
@@ -332,11 +345,11 @@ fn operation(shared: &Shared, call: &mut Call, parameters: &[String]) -> Result<
     }
 }
 
-async fn object_request(
+async fn object_request<B: http_body::Body<Data = Bytes> + Unpin>(
     shared: &Arc<Shared>,
     call: &mut Call,
     parts: &Parts,
-    body: &mut Incoming,
+    body: &mut B,
     parameters: &[String],
 ) -> Result<Reply, Failure> {
     if call.op == Op::Unknown {
@@ -366,7 +379,7 @@ async fn object_request(
     } else {
         objects::get(shared, call, file_id)
     };
-    after_effect(fault, Service::S3, done).await
+    after_effect(shared, fault, Service::S3, done).await
 }
 
 fn next_fault(shared: &Shared, call: &mut Call) -> Option<FaultKind> {
@@ -382,7 +395,7 @@ fn take_token(shared: &Shared, op: Op) -> bool {
         Op::CompleteAttachedFileUpload if shares => Op::StartAttachedFileUpload,
         op => op,
     };
-    lock(&shared.buckets).take(bucket, Instant::now())
+    lock(&shared.buckets).take(bucket, shared.clock.elapsed())
 }
 
 /// The faults that keep the operation from being done.
@@ -421,6 +434,7 @@ async fn before_effect(shared: &Shared, kind: &FaultKind, service: Service) -> R
 
 /// The faults that spoil the answer of an operation that was done. One that failed by itself is answered as it is.
 async fn after_effect(
+    shared: &Shared,
     fault: Option<FaultKind>,
     service: Service,
     done: Result<Reply, Failure>,
@@ -429,7 +443,7 @@ async fn after_effect(
         Some(FaultKind::ServerErrorAfter) => done.and(Err(ApiError::internal(service).into())),
         Some(FaultKind::LostReply) => Err(Failure::Hangup(Hangup)),
         Some(FaultKind::Hang(time)) => {
-            tokio::time::sleep(time).await;
+            shared.clock.sleep(time).await;
             done
         }
         Some(FaultKind::Malformed) => done.map(|mut reply| {

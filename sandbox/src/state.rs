@@ -6,7 +6,7 @@ use regex::Regex;
 use tokio::sync::watch;
 
 use crate::SandboxError;
-use crate::clock::Clock;
+use crate::clock::{Clock, Given};
 use crate::disk::Disk;
 use crate::faults::FaultBook;
 use crate::ids::IdSource;
@@ -47,13 +47,17 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    /// Opens the state folder and takes up what it holds.
+    /// Opens the state folder and takes up what it holds. `time`: a clock and the seed of all ids, so that the same
+    /// requests get the same answers.
     pub(crate) fn open(
         settings: &Settings,
         host: String,
         stopping: watch::Receiver<bool>,
+        time: Option<(Given, u64)>,
     ) -> Result<Self, SandboxError> {
-        let mut model = Model::new(settings.limits.clone(), settings.scan.clone(), settings.switches);
+        let (given, seed) = time.unzip();
+        let ids = |salt| seed.map_or_else(IdSource::new, |seed: u64| IdSource::seeded(seed ^ salt));
+        let mut model = Model::new(settings.limits.clone(), settings.scan.clone(), settings.switches, ids(1));
         let disk = if settings.discard_content {
             None
         } else {
@@ -74,8 +78,8 @@ impl Shared {
             buckets: Mutex::new(Buckets::new(settings.throttle.clone())),
             disk,
             log,
-            clock: Clock::default(),
-            ids: IdSource::new(),
+            clock: Clock::new(given),
+            ids: ids(0),
             keys: KeyCache::default(),
             endpoint: format!("http://{host}"),
             host,

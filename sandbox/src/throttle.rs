@@ -1,7 +1,7 @@
 //! Token buckets, one for each operation.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::time::Duration;
 
 use crate::op::Op;
 use crate::settings::Throttle;
@@ -9,7 +9,7 @@ use crate::settings::Throttle;
 #[derive(Debug)]
 struct Bucket {
     tokens: f64,
-    at: Instant,
+    at: Duration,
 }
 
 /// The buckets in force.
@@ -24,14 +24,15 @@ impl Buckets {
         Self { throttle, buckets: HashMap::new() }
     }
 
-    /// Takes one token for `op`; `false` if there is none. A refused request costs nothing.
-    pub(crate) fn take(&mut self, op: Op, now: Instant) -> bool {
+    /// Takes one token for `op` at `now`, the time since a fixed moment; `false` if there is none. A refused request
+    /// costs nothing.
+    pub(crate) fn take(&mut self, op: Op, now: Duration) -> bool {
         let Some(rate) = self.throttle.of(op) else {
             return true;
         };
         let burst = f64::from(rate.burst);
         let bucket = self.buckets.entry(op).or_insert(Bucket { tokens: burst, at: now });
-        let gained = now.saturating_duration_since(bucket.at).as_secs_f64() * rate.per_second;
+        let gained = now.saturating_sub(bucket.at).as_secs_f64() * rate.per_second;
         bucket.tokens = (bucket.tokens + gained).min(burst);
         bucket.at = now;
         if bucket.tokens < 1.0 {
@@ -44,14 +45,12 @@ impl Buckets {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
     fn burst_then_rate_per_operation() {
         let mut buckets = Buckets::new(Throttle::every(2.0, 5));
-        let start = Instant::now();
+        let start = Duration::from_secs(7);
         let op = Op::StartAttachedFileUpload;
         assert_eq!((0..9).filter(|_| buckets.take(op, start)).count(), 5);
         assert!(buckets.take(Op::CompleteAttachedFileUpload, start));

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
+use crate::host::time::Instant;
 use crate::types::{CaseArn, ClientToken, ContentHash, FileId, PresignedUrl};
 
 /// What a start call asks for. Every field is part of the request that the token names (SERVICE.md 2.2).

@@ -56,6 +56,7 @@ impl Body {
         let result = outcome.clone();
         let size = self.size;
         // Ends by itself: with the file, with an error, or when the receiver is dropped.
+        #[expect(clippy::disallowed_methods, reason = "the simulation sends no file that is read in pieces")]
         tokio::task::spawn_blocking(move || {
             if let Err(error) = read_large(&self.file, size, &sender, &result) {
                 let told = io::Error::new(error.kind(), error.to_string());

@@ -12,7 +12,6 @@ use aws_sdk_connect::error::{BoxError, ProvideErrorMetadata, SdkError};
 use aws_sdk_connect::operation::RequestId;
 use aws_sdk_connect::operation::start_attached_file_upload::StartAttachedFileUploadOutput;
 use aws_sdk_connect::types::{AttachedFile, AttachmentScope, CreatedByInfo, FileUseCaseType};
-use tokio::time::Instant;
 
 use super::answer::{
     Deleted, Done, Download, FilesConfig, Grant, Granted, Remote, RemoteFile, RemoteStatus, StartRequest,
@@ -22,6 +21,7 @@ use super::failure::{Failure, Next, Op};
 use super::sdk::{self, Answered};
 use super::{Client, Inner};
 use crate::crash::{self, Point};
+use crate::host::time::Instant;
 use crate::types::{CaseArn, FileId, PresignedUrl};
 
 /// No URL lives longer (SERVICE.md 1.1); a wilder claim is cut to this.

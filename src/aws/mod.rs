@@ -14,6 +14,8 @@ mod calls;
 mod cases;
 mod classify;
 mod failure;
+#[cfg(test)]
+pub mod in_process;
 mod pace;
 mod put;
 mod s3_error;
@@ -105,6 +107,10 @@ impl Client {
     /// Reads the environment and the profile files as every AWS program does. No network is touched; credentials
     /// are loaded with the first call and then kept until they expire.
     pub async fn connect(options: Options) -> Client {
+        #[cfg(test)]
+        if in_process::wire().is_some() {
+            return in_process::client(options).await;
+        }
         Self::load(aws_config::defaults(BehaviorVersion::v2026_01_12()), options).await
     }
 
@@ -139,14 +145,28 @@ impl Client {
         if let Some(url) = options.cases_endpoint_url {
             cases = cases.endpoint_url(url);
         }
+        let connect = aws_sdk_connect::Client::from_conf(connect.build());
+        let cases = aws_sdk_connectcases::Client::from_conf(cases.build());
+        let pace = (options.requests_per_second, options.burst, options.bandwidth);
+        Self::paced(connect, cases, put::http_client(), (&options.instance_id, options.url_expiry), pace)
+    }
+
+    /// Around the clients of the libraries, with pacers of its own.
+    fn paced(
+        connect: aws_sdk_connect::Client,
+        cases: aws_sdk_connectcases::Client,
+        http: reqwest::Client,
+        (instance_id, url_expiry): (&str, Duration),
+        (requests_per_second, burst, bandwidth): (f64, u32, Option<u64>),
+    ) -> Client {
         let inner = Inner {
-            connect: aws_sdk_connect::Client::from_conf(connect.build()),
-            cases: aws_sdk_connectcases::Client::from_conf(cases.build()),
-            http: put::http_client(),
+            connect,
+            cases,
+            http,
             // Lenient on an ARN: the id is what follows the last slash.
-            instance_id: options.instance_id.rsplit('/').next().unwrap_or_default().to_owned(),
-            url_expiry: options.url_expiry.clamp(Duration::from_secs(5), Duration::from_secs(300)),
-            lanes: Arc::new(pace::Lanes::new(options.requests_per_second, options.burst, options.bandwidth)),
+            instance_id: instance_id.rsplit('/').next().unwrap_or_default().to_owned(),
+            url_expiry: url_expiry.clamp(Duration::from_secs(5), Duration::from_secs(300)),
+            lanes: Arc::new(pace::Lanes::new(requests_per_second, burst, bandwidth)),
             patience: put::Patience::default(),
         };
         Client { inner: Arc::new(inner) }

@@ -4,10 +4,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::failure::{Failure, Next, Op};
 use crate::core::pacer::Bucket;
+use crate::host::time::{self, Instant};
 
 /// A Retry-After beyond this holds the one item only (`core::retry`), not every call of the operation.
 const LONGEST_HOLD: Duration = Duration::from_secs(60);
@@ -81,7 +80,7 @@ impl Lanes {
         let Some(lane) = self.lane(op).filter(|lane| lane.bucket.is_some()) else { return };
         let _gate = lane.gate.lock().await;
         if let Some(wait) = self.with(op, Bucket::reserve).filter(|wait| !wait.is_zero()) {
-            tokio::time::sleep(wait).await;
+            time::sleep(wait).await;
         }
     }
 

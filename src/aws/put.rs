@@ -17,7 +17,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use tokio::time::{Instant, Sleep};
 
 use super::answer::{Grant, Stored};
 use super::body::{Body, Stream};
@@ -28,6 +27,7 @@ use super::sdk::{self, Answered};
 use super::text::chain;
 use super::{CONNECT_TIMEOUT, Client, s3_error};
 use crate::crash::{self, Point};
+use crate::host::time::{self, Instant};
 use crate::types::PresignedUrl;
 
 /// An error document of S3 is far smaller; more is not read.
@@ -89,11 +89,13 @@ impl Client {
         let request = self.inner.http.put(grant.url.expose()).headers(headers).body(reqwest::Body::wrap(body));
         crash::at(Point::PutSend);
         let exchange = async {
-            let answer = request.send().await?;
+            let answer = send(Op::Put, request).await?;
             progress.touch();
-            read_answer(answer).await
+            read_answer(answer).await.map_err(|error| transport(Op::Put, error))
         };
         let answer = tokio::select! {
+            // An answer that is there counts, however late.
+            biased;
             answer = exchange => answer,
             // Dropping the exchange closes the connection, which is the only way to end a stalled PUT.
             () = progress.stalled(self.inner.patience.stall) => {
@@ -105,7 +107,7 @@ impl Client {
             // Before the answer is looked at: an answer to half a file is of no interest.
             return Err(fail(Cause::FileChanged, "FileChanged", &error.to_string()));
         }
-        let answer = answer.map_err(|error| transport(Op::Put, error))?;
+        let answer = answer?;
         if answer.status != 200 {
             return Err(answer.failure(Op::Put));
         }
@@ -134,16 +136,15 @@ impl Client {
         let stall = self.inner.patience.stall;
         let stalled = || fail(Cause::Lost, "Stalled", &format!("no progress for {} s", stall.as_secs()));
         crash::at(Point::FetchSend);
-        let send = self.inner.http.get(url.expose()).send();
-        let answer = tokio::time::timeout(stall, send).await.map_err(|_| stalled())?;
-        let mut answer = answer.map_err(|error| transport(op, error))?;
+        let send = send(op, self.inner.http.get(url.expose()));
+        let mut answer = time::timeout(stall, send).await.map_err(|_| stalled())??;
         if answer.status() != reqwest::StatusCode::OK {
-            let answer = tokio::time::timeout(stall, read_answer(answer)).await.map_err(|_| stalled())?;
+            let answer = time::timeout(stall, read_answer(answer)).await.map_err(|_| stalled())?;
             return Err(answer.map_err(|error| transport(op, error))?.failure(op));
         }
         let mut bytes = 0;
         loop {
-            let chunk = tokio::time::timeout(stall, answer.chunk()).await.map_err(|_| stalled())?;
+            let chunk = time::timeout(stall, answer.chunk()).await.map_err(|_| stalled())?;
             let Some(chunk) = chunk.map_err(|error| transport(op, error))? else {
                 crash::at(Point::FetchAnswered);
                 return Ok(bytes);
@@ -153,6 +154,15 @@ impl Client {
             bytes += chunk.len() as u64;
         }
     }
+}
+
+/// Sends one request, as far as the head of its answer.
+async fn send(op: Op, request: reqwest::RequestBuilder) -> Result<reqwest::Response, Failure> {
+    #[cfg(test)]
+    if let Some(wire) = super::in_process::wire() {
+        return super::in_process::transfer(&*wire, op, request).await;
+    }
+    request.send().await.map_err(|error| transport(op, error))
 }
 
 /// The granted headers, each once. Host and length are what the client itself sends, so they only have to agree.
@@ -218,7 +228,7 @@ async fn read_answer(mut answer: reqwest::Response) -> Result<Answer, reqwest::E
 }
 
 /// What a failure on the way means. The error is stripped of its URL before anything else looks at it.
-fn transport(op: Op, error: reqwest::Error) -> Failure {
+pub(super) fn transport(op: Op, error: reqwest::Error) -> Failure {
     let error = error.without_url();
     let (cause, code) = if error.is_connect() {
         (Cause::NotSent, "ConnectFailed")
@@ -255,7 +265,7 @@ impl Progress {
             if deadline <= Instant::now() {
                 return;
             }
-            tokio::time::sleep_until(deadline).await;
+            time::sleep_until(deadline).await;
         }
     }
 }
@@ -266,7 +276,7 @@ struct Metered {
     lanes: Arc<Lanes>,
     progress: Progress,
     /// Runs while the bandwidth has no room for `held`.
-    wait: Option<Pin<Box<Sleep>>>,
+    wait: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
     /// Read from the file, not yet handed out.
     held: Option<Bytes>,
 }
@@ -307,7 +317,7 @@ impl http_body::Body for Metered {
             // The wait is for the next piece: the books are exact, and this piece goes at once.
             let wait = this.lanes.bytes(chunk.len());
             if !wait.is_zero() {
-                this.wait = Some(Box::pin(tokio::time::sleep(wait)));
+                this.wait = Some(Box::pin(time::sleep(wait)));
             }
         }
         Poll::Ready(Some(Ok(Frame::data(chunk))))

@@ -107,6 +107,10 @@ fn before_the_answer<'a>(error: &(dyn Error + 'static), dispatching: bool) -> (C
     if find::<BuildError>(error).is_some() || find::<SerializationError>(error).is_some() {
         return (Cause::Unbuildable, "InvalidInput");
     }
+    #[cfg(test)]
+    if find::<super::in_process::Refused>(error).is_some() {
+        return (Cause::NotSent, "ConnectFailed");
+    }
     let timed_out = dispatching && find::<ConnectorError>(error).is_some_and(ConnectorError::is_timeout);
     match find::<hyper_util::client::legacy::Error>(error) {
         Some(http) if http.is_connect() => (Cause::NotSent, "ConnectFailed"),

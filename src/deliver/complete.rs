@@ -7,10 +7,11 @@ use crate::aws::{Failure, Next, Remote, RemoteStatus};
 use crate::core::model::{Attachment, AttachmentId, ParkCode};
 use crate::crash::{self, Point};
 use crate::follow;
+use crate::host::random;
 use crate::journal::JournalError;
 use crate::record;
 use crate::types::{FileId, UnixMillis};
-use crate::world::{World, random};
+use crate::world::World;
 
 /// A stored attempt found in the journal: its complete call may have been sent before.
 pub(super) async fn resume(world: Arc<World>, attachment: Attachment) -> Result<(), JournalError> {

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use crate::core::model::Attachment;
 use crate::crash::{self, Point};
+use crate::host::random;
 use crate::journal::JournalError;
 use crate::record;
 use crate::types::{FileId, UnixMillis};
-use crate::world::{World, random};
+use crate::world::World;
 
 pub(super) async fn delete(world: Arc<World>, attachment: Attachment) -> Result<(), JournalError> {
     let (Some(file), id) = (&attachment.file_id, attachment.id) else { return Ok(()) };

@@ -11,7 +11,7 @@ mod upload;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::core::fair::{self, Turns};
 use crate::core::model::{Attachment, AttachmentId, HoldCode, MirrorId, Stage};
 use crate::core::plan;
+use crate::host::time::{self, Instant};
 use crate::journal::{JournalError, Reader};
 use crate::pulse::Pulse;
 use crate::record;
@@ -87,18 +88,20 @@ impl Delivery {
             pulse.beat();
             let wake = self.fill()?;
             tokio::select! {
+                // The stop at once; then what frees a slot, before the slots are filled again.
+                biased;
                 // Dropping any of these loses nothing: the next round asks the journal again.
                 () = stop.cancelled() => break,
                 Some(ended) = self.jobs.join_next_with_id() => self.ended(ended),
                 () = self.world.work.notified() => {}
-                () = tokio::time::sleep_until(wake.into()) => {}
+                () = time::sleep_until(wake) => {}
             }
             while let Some(ended) = self.jobs.try_join_next_with_id() {
                 self.ended(ended);
             }
         }
         let all_ended = async { while self.jobs.join_next().await.is_some() {} };
-        if tokio::time::timeout(grace, all_ended).await.is_err() {
+        if time::timeout(grace, all_ended).await.is_err() {
             tracing::warn!("uploads still under way were cut off; they continue at the next start");
             self.jobs.shutdown().await;
         }

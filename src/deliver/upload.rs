@@ -12,12 +12,14 @@ use crate::aws::{Body, Failure, Grant, Next, StartRequest};
 use crate::core::model::{Attachment, ParkCode, Stat};
 use crate::core::retry;
 use crate::crash::{self, Point};
+use crate::host::time;
+use crate::host::{self, random};
 use crate::journal::JournalError;
 use crate::record::{self, Begun, Course};
 use crate::scan;
 use crate::tags;
 use crate::types::{ClientToken, FileId, RelPath, UnixMillis};
-use crate::world::{Mirror, World, random};
+use crate::world::{Mirror, World};
 
 /// PUTs of one attempt at most.
 const MOST_PUTS: u32 = 4;
@@ -112,7 +114,7 @@ async fn put(
         let again = matches!(failure.next, Next::Retry | Next::Throttled | Next::Offline);
         if again && tries < MOST_PUTS && !grant.is_stale() {
             let pause = retry::delay(tries, failure.hint, random()).min(LONGEST_PUT_PAUSE);
-            tokio::time::sleep(pause).await;
+            time::sleep(pause).await;
             continue;
         }
         if failure.next == Next::Replan {
@@ -172,7 +174,7 @@ async fn look_again(world: &World, mirror: &Mirror, path: &RelPath) -> Result<()
 /// Opens the file below the mirror's root. `None` when it is not there to be read as a regular file.
 async fn open(mirror: &Arc<Mirror>, path: &RelPath) -> Option<(Arc<File>, Stat)> {
     let (mirror, path) = (Arc::clone(mirror), path.clone());
-    let opened = tokio::task::spawn_blocking(move || {
+    let opened = host::blocking(move || {
         let root = scan::open_root(&mirror.config.path).ok()?;
         let file = root.open(&path).ok()?;
         let stat = scan::stat_of(&file).ok()?;
@@ -183,7 +185,7 @@ async fn open(mirror: &Arc<Mirror>, path: &RelPath) -> Option<(Arc<File>, Stat)>
 
 fn token_bytes() -> Result<[u8; 16], JournalError> {
     let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes)
+    host::random_bytes(&mut bytes)
         .map_err(|e| JournalError::internal(&format!("no random numbers from the system: {e}")))?;
     Ok(bytes)
 }

@@ -76,11 +76,8 @@ impl Journal {
         let (inbox, requests) = mpsc::channel(DEPTH);
         let commits = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&commits);
-        let thread = std::thread::Builder::new()
-            .name("journal".into())
-            .spawn(move || writer::run(view, lock, requests, &counter))
-            .map_err(|e| JournalError::io(path, &e))?;
-        let thread = Mutex::new(Some(thread));
+        let thread = writer::start(view, lock, requests, counter).map_err(|e| JournalError::io(path, &e))?;
+        let thread = Mutex::new(thread);
         Ok(Self { inner: Arc::new(Inner { path: path.to_owned(), origin, inbox, commits, thread }) })
     }
 

@@ -8,6 +8,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -68,22 +69,58 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
         .unwrap_or("no text")
 }
 
+/// Starts the writer on a thread of its own; in the simulation it is one more task of the one thread.
+pub(super) fn start(
+    view: View,
+    lock: Lock,
+    inbox: mpsc::Receiver<Message>,
+    commits: Arc<AtomicU64>,
+) -> std::io::Result<Option<JoinHandle<()>>> {
+    #[cfg(test)]
+    if crate::host::simulated::is_on() {
+        tokio::spawn(run_as_task(view, lock, inbox, commits));
+        return Ok(None);
+    }
+    let body = move || run(view, lock, inbox, &commits);
+    std::thread::Builder::new().name("journal".into()).spawn(body).map(Some)
+}
+
 /// The thread's body. The lock ends after the connection.
-pub(super) fn run(view: View, lock: Lock, mut inbox: mpsc::Receiver<Message>, commits: &Arc<AtomicU64>) {
+fn run(view: View, lock: Lock, mut inbox: mpsc::Receiver<Message>, commits: &AtomicU64) {
     let mut group: Vec<Job> = Vec::with_capacity(DEPTH);
     while let Some(first) = inbox.blocking_recv() {
-        let mut next = Some(first);
-        while let Some(message) = next {
-            match message {
-                Message::Job(job) => group.push(job),
-                Message::Close => inbox.close(),
-            }
-            next = if group.len() < DEPTH { inbox.try_recv().ok() } else { None };
-        }
+        gather(first, &mut inbox, &mut group);
         commit_group(&view, &mut group, commits);
     }
     end(view);
     drop(lock);
+}
+
+/// [`run`] in the simulation, with the moments around a commit at which a process may be killed.
+#[cfg(test)]
+async fn run_as_task(view: View, lock: Lock, mut inbox: mpsc::Receiver<Message>, commits: Arc<AtomicU64>) {
+    use crate::host::simulated;
+    let mut group: Vec<Job> = Vec::with_capacity(DEPTH);
+    while let Some(first) = inbox.recv().await {
+        gather(first, &mut inbox, &mut group);
+        simulated::point("before a commit").await;
+        commit_group(&view, &mut group, &commits);
+        simulated::point("after a commit").await;
+    }
+    end(view);
+    drop(lock);
+}
+
+/// Everybody who waits, up to the length of the queue.
+fn gather(first: Message, inbox: &mut mpsc::Receiver<Message>, group: &mut Vec<Job>) {
+    let mut next = Some(first);
+    while let Some(message) = next {
+        match message {
+            Message::Job(job) => group.push(job),
+            Message::Close => inbox.close(),
+        }
+        next = if group.len() < DEPTH { inbox.try_recv().ok() } else { None };
+    }
 }
 
 /// Leaves one file: everything is moved from the WAL into the database, which then stands alone.

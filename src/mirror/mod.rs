@@ -12,9 +12,8 @@ mod settled;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::WatchMode;
@@ -22,6 +21,8 @@ use crate::core::model::HoldCode;
 use crate::core::plan::{Seen, Step};
 use crate::core::settle::{Mono, Settler};
 use crate::crash::{self, Point};
+use crate::host;
+use crate::host::time::{self, Instant};
 use crate::journal::{JournalError, Reader};
 use crate::observe::{self, Observation, ObserveError, Pass};
 use crate::pulse::Pulse;
@@ -131,14 +132,16 @@ impl MirrorLoop {
             self.progress.quiet.store(self.settler.is_empty() && self.second_looks.is_empty(), Ordering::Release);
             let bell = self.mirror.bell.clone();
             tokio::select! {
+                // The stop at once; each of the others leads to the same turn.
+                biased;
                 // Nothing is lost by dropping any of these: the bell keeps what it was told.
                 () = self.stop.cancelled() => {}
                 () = bell.rung() => {
                     self.progress.quiet.store(false, Ordering::Release);
                     self.noticed = Some(self.mono());
-                    tokio::time::sleep(BURST).await;
+                    time::sleep(BURST).await;
                 }
-                () = tokio::time::sleep_until(wake.into()) => {}
+                () = time::sleep_until(wake) => {}
             }
         }
         Ok(())
@@ -202,7 +205,7 @@ impl MirrorLoop {
                     return true;
                 }
                 Err(failure) => {
-                    if !self.world.weather.note(&failure, crate::world::random()) {
+                    if !self.world.weather.note(&failure, host::random()) {
                         tracing::warn!("the Cases domain {id} cannot be looked up: {failure}");
                     }
                 }
@@ -232,7 +235,7 @@ impl MirrorLoop {
             WatchMode::Poll => watch::WatchMode::Poll,
         };
         let (path, bell) = (self.mirror.config.path.clone(), self.mirror.bell.clone());
-        let Ok(watching) = tokio::task::spawn_blocking(move || watch::start(&path, mode, bell)).await else {
+        let Ok(watching) = host::blocking(move || watch::start(&path, mode, bell)).await else {
             return Ok(());
         };
         self.next_watch = Instant::now() + Duration::from_secs(60);
@@ -295,9 +298,8 @@ impl MirrorLoop {
         question: impl FnOnce(&Reader) -> Result<T, JournalError> + Send + 'static,
     ) -> Result<T, JournalError> {
         let reader = Arc::clone(&self.reader);
-        let answer = tokio::task::spawn_blocking(move || {
-            question(&reader.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
-        });
+        let answer =
+            host::blocking(move || question(&reader.lock().unwrap_or_else(std::sync::PoisonError::into_inner)));
         answer.await.unwrap_or_else(|error| Err(JournalError::internal(&error.to_string())))
     }
 
@@ -349,10 +351,10 @@ impl MirrorLoop {
         touched: Option<Vec<RelPath>>,
         pulse: &Pulse,
     ) -> Result<Option<Pass>, JournalError> {
-        let (sender, mut receiver) = mpsc::channel::<Vec<Observation>>(BATCHES);
+        let (sender, mut receiver) = host::pipe::<Vec<Observation>>(BATCHES);
         let (mirror, reader, stop) = (Arc::clone(&self.mirror), Arc::clone(&self.reader), self.stop.clone());
         let ticking = pulse.clone();
-        let walk = tokio::task::spawn_blocking(move || {
+        let walk = host::blocking(move || {
             let reader = reader.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             let mut batch = Vec::with_capacity(BATCH);
             let mut emit = |observation| {
@@ -361,7 +363,7 @@ impl MirrorLoop {
                     return ControlFlow::Continue(());
                 }
                 let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
-                let gone = stop.is_cancelled() || sender.blocking_send(full).is_err();
+                let gone = stop.is_cancelled() || !host::push(&sender, full);
                 if gone { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             };
             let pass = match &touched {
@@ -369,7 +371,7 @@ impl MirrorLoop {
                 None => observe::pass(&root, &mirror, &reader, None, &|| ticking.beat(), &mut emit),
             };
             // The receiver is gone only when the loop ended.
-            let _ = sender.blocking_send(batch);
+            host::push(&sender, batch);
             pass
         });
         while let Some(batch) = receiver.recv().await {
@@ -463,7 +465,7 @@ impl MirrorLoop {
         let folders = touched.clone();
         let Some(pass) = self.observe(Arc::clone(&root), Some(touched), pulse).await? else { return Ok(()) };
         let mirror = Arc::clone(&self.mirror);
-        let folders = tokio::task::spawn_blocking(move || {
+        let folders = host::blocking(move || {
             folders
                 .into_iter()
                 .filter(|path| {

@@ -1,10 +1,10 @@
 //! What has come to rest: read, and planned with its content.
 
-use std::time::Instant;
-
 use super::{BUSY, MirrorLoop, READ_BYTES, READ_FILES, RETRY};
 use crate::core::model::Stat;
 use crate::core::plan::Seen;
+use crate::host;
+use crate::host::time::Instant;
 use crate::journal::JournalError;
 use crate::observe::{self, Observation};
 use crate::pulse::Pulse;
@@ -26,7 +26,7 @@ impl MirrorLoop {
                 return Ok(());
             };
             let stop = self.stop.clone();
-            let read = tokio::task::spawn_blocking(move || read_all(&root, due, &|| stop.is_cancelled()));
+            let read = host::blocking(move || read_all(&root, due, &|| stop.is_cancelled()));
             let Ok(read) = read.await else { return Ok(()) };
             let mut batch = Vec::with_capacity(read.len());
             let now = self.mono();

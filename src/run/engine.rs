@@ -39,10 +39,10 @@ const HOOK_GRACE: Duration = Duration::from_secs(3);
 const DRAIN: Duration = Duration::from_secs(60);
 
 /// A running engine.
-pub(super) struct Engine {
-    pub(super) world: Arc<World>,
-    pub(super) progress: Vec<Arc<Progress>>,
-    pub(super) pulses: Pulses,
+pub struct Engine {
+    pub world: Arc<World>,
+    pub progress: Vec<Arc<Progress>>,
+    pub pulses: Pulses,
     tasks: JoinSet<Result<(), JournalError>>,
     /// Whether one of the tasks is that of the hooks.
     hooks: bool,
@@ -70,22 +70,22 @@ pub async fn client(config: &Config) -> Client {
 }
 
 /// The id of the Cases domain where a mirror needs its ARN and only the service knows it.
-pub(super) fn unknown_domain(config: &Config) -> Option<String> {
+pub fn unknown_domain(config: &Config) -> Option<String> {
     let needed = config.mirrors.iter().any(|mirror| mirror.routing.needs_domain());
     let known = config.connect.domain_arn().is_some();
     (needed && !known).then(|| config.connect.domain_id().map(ToOwned::to_owned)).flatten()
 }
 
 /// Opens the journal and takes its lock.
-pub(super) async fn open_journal(path: &Path) -> Result<Journal, JournalError> {
+pub async fn open_journal(path: &Path) -> Result<Journal, JournalError> {
     let path = path.to_owned();
-    let opened = tokio::task::spawn_blocking(move || Journal::open(&path)).await;
+    let opened = crate::host::blocking(move || Journal::open(&path)).await;
     opened.unwrap_or_else(|error| Err(JournalError::internal(&error.to_string())))
 }
 
 impl Engine {
     /// Starts every task.
-    pub(super) async fn start(config: &Config, journal: Journal, once: bool, grace: Duration) -> Result<Self, Fatal> {
+    pub async fn start(config: &Config, journal: Journal, once: bool, grace: Duration) -> Result<Self, Fatal> {
         let problems = config.check_paths();
         if !problems.is_empty() {
             let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
@@ -143,7 +143,7 @@ impl Engine {
     }
 
     /// Resolves when a task ended although nobody asked it to: the reason why the engine cannot go on.
-    pub(super) async fn broken(&mut self) -> Fatal {
+    pub async fn broken(&mut self) -> Fatal {
         match self.tasks.join_next().await {
             Some(Ok(Err(error))) => error.into(),
             Some(Ok(Ok(()))) | None => Fatal::temporary("a part of the engine ended by itself".to_owned()),
@@ -152,17 +152,17 @@ impl Engine {
     }
 
     /// Whether every mirror has been looked at once.
-    pub(super) fn is_planned(&self) -> bool {
+    pub fn is_planned(&self) -> bool {
         self.progress.iter().all(|p| p.planned.load(Ordering::Acquire))
     }
 
     /// Whether everything on disk is in the journal.
-    pub(super) fn is_quiet(&self) -> bool {
+    pub fn is_quiet(&self) -> bool {
         self.is_planned() && self.progress.iter().all(|p| p.quiet.load(Ordering::Acquire))
     }
 
     /// Shows credentials that AWS refuses as the hold `auth`, and ends it when a call was answered again.
-    pub(super) async fn show_auth(&self) -> Result<(), JournalError> {
+    pub async fn show_auth(&self) -> Result<(), JournalError> {
         let refused = match self.world.weather.trouble() {
             Some((Trouble::Credentials, _, text)) => Some(text),
             _ => None,
@@ -183,7 +183,7 @@ impl Engine {
     }
 
     /// Stops in order and gives the journal back.
-    pub(super) async fn stop(mut self) -> Journal {
+    pub async fn stop(mut self) -> Journal {
         self.stop.cancel();
         // Delivery hands its last completed attempts over before the follow-up goes, and then the hooks.
         while self.tasks.len() > 1 + usize::from(self.hooks) {

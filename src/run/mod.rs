@@ -4,12 +4,13 @@
 //! second signal ends at once. SIGHUP reads the configuration again and, if it is good, starts the engine anew on
 //! the same journal; a bad one is refused and the old one stays in force.
 
-mod engine;
+/// Also driven by the simulation.
+pub mod engine;
 mod once;
 mod signals;
 
 use std::os::unix::ffi::OsStrExt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sd_notify::NotifyState;
 
@@ -20,6 +21,7 @@ use crate::aws::{Next, Usage};
 use crate::config::Config;
 use crate::crash::{self, Point};
 use crate::fatal::Fatal;
+use crate::host::time::{self, Instant};
 use crate::journal::{Journal, JournalError, Reader};
 use engine::Engine;
 
@@ -56,7 +58,7 @@ pub async fn daemon(mut config: Config, reload: Reload) -> Result<(), Fatal> {
             Left::Stopped => break,
         }
     }
-    let closed = tokio::task::spawn_blocking(move || journal.close()).await;
+    let closed = crate::host::blocking(move || journal.close()).await;
     drop(closed);
     Ok(())
 }
@@ -87,7 +89,7 @@ async fn turn(
                     break Left::Reloaded(Box::new(next));
                 }
             }
-            () = tokio::time::sleep(TICK) => {}
+            () = time::sleep(TICK) => {}
         }
         if let Err(error) = engine.show_auth().await {
             engine.world.journal_trouble(&error);

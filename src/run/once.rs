@@ -126,7 +126,7 @@ pub async fn once(config: Config, mut progress: Box<dyn FnMut(&Progress) + Send>
         summary.holds.extend(hold.map(|hold| (config.name.clone(), hold)));
     }
     drop(reader);
-    let closed = tokio::task::spawn_blocking(move || journal.close()).await;
+    let closed = crate::host::blocking(move || journal.close()).await;
     drop(closed);
     Ok(summary)
 }

@@ -8,6 +8,7 @@
     clippy::panic,
     clippy::print_stderr,
     clippy::print_stdout,
+    clippy::disallowed_methods,
     reason = "a test may stop at what it did not expect"
 )]
 

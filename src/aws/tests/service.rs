@@ -5,9 +5,9 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::host::time::Instant;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, future};
-use tokio::time::Instant;
 
 use super::super::{Body, Failure, Granted, Next, Op, Remote, RemoteStatus, SECRET_TARGETS, StartRequest};
 use super::server::{Server, Step, error, say};

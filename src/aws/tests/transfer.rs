@@ -26,7 +26,7 @@ fn grant(base: &str, headers: &[(&str, &str)]) -> Grant {
     Grant {
         url: PresignedUrl::new(format!("{base}/bucket/stage%2Fa%20b?X-Amz-Expires=300&X-Amz-Signature={SECRET}")),
         headers: headers.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),
-        expires: tokio::time::Instant::now() + Duration::from_secs(300),
+        expires: crate::host::time::Instant::now() + Duration::from_secs(300),
     }
 }
 

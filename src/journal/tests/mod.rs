@@ -1,4 +1,5 @@
 //! The journal on real files.
+#![allow(clippy::disallowed_methods, reason = "real threads")]
 
 mod group;
 mod open;

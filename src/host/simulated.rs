@@ -1,0 +1,310 @@
+//! The host of a simulation: one for each thread, while its [`Host`] lives.
+//!
+//! Time: one virtual clock, the true time, for all processes that live one after the other. It goes on only when the
+//! runtime has nothing left to do ([`Host::runtime`]), by a jump to the next timer. The wall clock is the true time
+//! plus an offset that can be stepped.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::{Arc, LazyLock};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Runtime;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+/// Items that a pipe of the simulation holds at most.
+pub const PIPE_DEPTH: usize = 1 << 12;
+
+/// What the virtual clock counts from.
+static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+thread_local! {
+    static STATE: RefCell<Option<State>> = const { RefCell::new(None) };
+}
+
+/// SplitMix64: small, and the same on every machine for ever, so that a seed means the same course.
+#[derive(Debug, Clone)]
+pub struct Dice(u64);
+
+impl Dice {
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number from 0 to `end` - 1.
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.next() % end.max(1)
+    }
+
+    /// True in one of `n` cases.
+    pub fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+}
+
+struct State {
+    /// Of the program's own chance, apart from the dice that choose what happens to it.
+    dice: Dice,
+    /// True time at the begin, in milliseconds since 1970, and what has passed since.
+    base: i64,
+    passed: Duration,
+    /// By the time they are due, then in the order they were set.
+    timers: BTreeMap<(Duration, u64), Waker>,
+    timers_set: u64,
+    /// How far the wall clock is from the true time, in milliseconds.
+    wall_offset: i64,
+    /// Longest time that blocking work takes.
+    slowness: Duration,
+    /// Moments at which the process could have been killed so far, and the one at which it is.
+    points: u64,
+    kill_at: Option<u64>,
+    killed: Option<&'static str>,
+    death: Arc<Notify>,
+}
+
+impl State {
+    fn true_time(&self) -> i64 {
+        self.base + i64::try_from(self.passed.as_millis()).unwrap()
+    }
+
+    /// Nothing can go on at this time: the next timer's time it is.
+    fn advance(&mut self) -> Option<Waker> {
+        let ((at, _), waker) = self.timers.pop_first()?;
+        self.passed = self.passed.max(at);
+        Some(waker)
+    }
+}
+
+/// The simulated host of this thread; ends when dropped.
+pub struct Host(());
+
+impl Host {
+    /// Begins at `true_time`, in milliseconds since 1970.
+    pub fn begin(seed: u64, true_time: i64) -> Self {
+        let state = State {
+            dice: Dice::new(seed),
+            base: true_time,
+            passed: Duration::ZERO,
+            timers: BTreeMap::new(),
+            timers_set: 0,
+            wall_offset: 0,
+            slowness: Duration::ZERO,
+            points: 0,
+            kill_at: None,
+            killed: None,
+            death: Arc::default(),
+        };
+        let before = STATE.with(|it| it.borrow_mut().replace(state));
+        assert!(before.is_none(), "one simulation for each thread");
+        Self(())
+    }
+
+    /// A runtime of one thread whose time goes by on the virtual clock. It has no timers of tokio: what uses them by
+    /// mistake panics.
+    pub fn runtime(&self) -> Runtime {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        // What is woken here runs before the thread is parked.
+        builder.enable_io().on_thread_park(|| {
+            if let Some(waker) = with(State::advance).flatten() {
+                waker.wake();
+            }
+        });
+        builder.build().unwrap()
+    }
+
+    /// Nothing runs for this long.
+    pub fn pass(&self, time: Duration) {
+        with(|state| state.passed += time);
+    }
+
+    pub fn true_time(&self) -> i64 {
+        true_time().unwrap()
+    }
+
+    pub fn set_wall_offset(&self, ms: i64) {
+        with(|state| state.wall_offset = ms);
+    }
+
+    /// Kills the process at the `nth` moment from now, 1 being the next.
+    pub fn kill_at(&self, nth: u64) {
+        with(|state| state.kill_at = Some(state.points + nth));
+    }
+
+    /// Resolves when the process is killed, with the name of the moment. From then on it does nothing more.
+    pub async fn death(&self) -> &'static str {
+        loop {
+            let (killed, death) = with(|state| (state.killed, Arc::clone(&state.death))).unwrap();
+            match killed {
+                Some(moment) => return moment,
+                None => death.notified().await,
+            }
+        }
+    }
+
+    /// A new process begins.
+    pub fn revive(&self) {
+        with(|state| {
+            state.killed = None;
+            state.timers.clear();
+        });
+    }
+
+    /// Moments so far.
+    pub fn points(&self) -> u64 {
+        with(|state| state.points).unwrap()
+    }
+
+    pub fn set_slowness(&self, longest: Duration) {
+        with(|state| state.slowness = longest);
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        STATE.with(|it| it.borrow_mut().take());
+    }
+}
+
+fn with<T>(act: impl FnOnce(&mut State) -> T) -> Option<T> {
+    STATE.with(|it| it.borrow_mut().as_mut().map(act))
+}
+
+pub fn is_on() -> bool {
+    with(|_| ()).is_some()
+}
+
+/// True time in milliseconds since 1970, which no step of the wall clock changes.
+pub fn true_time() -> Option<i64> {
+    with(|state| state.true_time())
+}
+
+pub fn unix_millis() -> Option<i64> {
+    with(|state| state.true_time() + state.wall_offset)
+}
+
+/// The present moment of the virtual clock.
+pub fn instant() -> Option<Instant> {
+    with(|state| *EPOCH + state.passed)
+}
+
+/// Waits until that moment of the virtual clock.
+pub fn sleep_until(at: Instant) -> impl Future<Output = ()> + Send {
+    Timer { at: at.saturating_duration_since(*EPOCH), key: None }
+}
+
+struct Timer {
+    at: Duration,
+    key: Option<(Duration, u64)>,
+}
+
+impl Timer {
+    fn forget(&mut self, state: &mut State) {
+        if let Some(key) = self.key.take() {
+            state.timers.remove(&key);
+        }
+    }
+}
+
+impl Future for Timer {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        with(|state| {
+            self.forget(state);
+            if state.passed >= self.at {
+                return Poll::Ready(());
+            }
+            state.timers_set += 1;
+            let key = (self.at, state.timers_set);
+            state.timers.insert(key, cx.waker().clone());
+            self.key = Some(key);
+            Poll::Pending
+        })
+        .unwrap_or(Poll::Pending)
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        with(|state| self.forget(state));
+    }
+}
+
+/// Whether there is a simulation to take them from.
+pub fn random_bytes(bytes: &mut [u8]) -> bool {
+    with(|state| bytes.iter_mut().for_each(|byte| *byte = state.dice.next().to_le_bytes()[0])).is_some()
+}
+
+/// A moment at which the process may be killed: then this never returns, and no later moment does.
+pub async fn point(name: &'static str) {
+    let dead = with(|state| {
+        state.points += 1;
+        if state.killed.is_none() && state.kill_at == Some(state.points) {
+            state.killed = Some(name);
+            state.kill_at = None;
+            state.death.notify_one();
+        }
+        state.killed.is_some()
+    });
+    if dead == Some(true) {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Does the work now; what it found is known a little later.
+pub fn blocking<T: Send + 'static>(work: impl FnOnce() -> T) -> JoinHandle<T> {
+    let done = work();
+    let slow = with(|state| match u64::try_from(state.slowness.as_millis()).unwrap() {
+        0 => 0,
+        longest => state.dice.below(longest + 1),
+    });
+    tokio::spawn(async move {
+        match slow.unwrap_or_default() {
+            0 => {}
+            ms => super::time::sleep(Duration::from_millis(ms)).await,
+        }
+        done
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn invariant_24_dice_are_the_same_for_the_same_seed() {
+        let throw = |seed| {
+            let mut dice = Dice::new(seed);
+            (0..5).map(|_| dice.below(100)).collect::<Vec<_>>()
+        };
+        assert_eq!(throw(7), throw(7));
+        assert_ne!(throw(7), throw(8));
+    }
+
+    #[test]
+    fn time_goes_on_from_one_runtime_to_the_next_and_the_wall_clock_can_be_stepped() {
+        let host = Host::begin(1, 1_000);
+        for end in [4_000, 7_000] {
+            host.runtime().block_on(async {
+                let early = tokio::spawn(super::super::time::sleep(Duration::from_secs(1)));
+                super::super::time::sleep(Duration::from_secs(3)).await;
+                assert!(early.is_finished());
+            });
+            assert_eq!(host.true_time(), end);
+        }
+        host.set_wall_offset(-500);
+        assert_eq!(crate::types::UnixMillis::now().0, 6_500);
+        drop(host);
+        assert!(!is_on());
+    }
+}

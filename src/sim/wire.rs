@@ -1,0 +1,119 @@
+//! The way to the sandbox: slow, and as faulty as the course of events wants it.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use casedrop_sandbox::Sandbox;
+
+use super::trace::Trace;
+use crate::aws::in_process::{Answer, NoAnswer, Sent, Wire};
+use crate::host::simulated::{self, Dice};
+use crate::host::time;
+
+/// How the network is at present: one call in so many is lost, 0 being none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Weather {
+    /// No connection comes about at all.
+    pub down: bool,
+    /// Refused before anything is sent.
+    pub refused: u64,
+    /// Sent, and lost before it arrives.
+    pub lost: u64,
+    /// Done, and the answer lost.
+    pub unheard: u64,
+    /// Longest time that each way takes, in milliseconds.
+    pub slow_ms: u64,
+}
+
+#[derive(Debug)]
+struct State {
+    dice: Dice,
+    weather: Weather,
+    calls: u64,
+    faults: u64,
+}
+
+/// One for each simulation, whatever process uses it.
+#[derive(Debug, Clone)]
+pub struct Line {
+    sandbox: Sandbox,
+    state: Arc<Mutex<State>>,
+    trace: Trace,
+}
+
+impl Line {
+    pub fn new(sandbox: Sandbox, seed: u64, trace: Trace) -> Self {
+        let state = State { dice: Dice::new(seed), weather: Weather::default(), calls: 0, faults: 0 };
+        Self { sandbox, state: Arc::new(Mutex::new(state)), trace }
+    }
+
+    pub fn set_weather(&self, weather: Weather) {
+        self.state.lock().unwrap().weather = weather;
+    }
+
+    /// Calls that were begun so far.
+    pub fn calls(&self) -> u64 {
+        self.state.lock().unwrap().calls
+    }
+
+    /// Calls that the network spoilt so far.
+    pub fn faults(&self) -> u64 {
+        self.state.lock().unwrap().faults
+    }
+
+    /// True in one of `n` cases; never when `n` is 0.
+    fn falls(&self, n: impl Fn(&Weather) -> u64) -> bool {
+        let state = &mut *self.state.lock().unwrap();
+        let n = n(&state.weather);
+        let falls = n > 0 && state.dice.one_in(n);
+        state.faults += u64::from(falls);
+        falls
+    }
+
+    async fn travel(&self) {
+        let ms = {
+            let state = &mut *self.state.lock().unwrap();
+            state.dice.below(state.weather.slow_ms + 1)
+        };
+        time::sleep(Duration::from_millis(ms)).await;
+    }
+
+    async fn carry(self, request: Sent) -> Answer {
+        let name = format!("{} {}", request.method(), request.uri().path());
+        let told = |what: &str| self.trace.note(&format!("{name}: {what}"));
+        simulated::point("before a call").await;
+        let down = {
+            let state = &mut *self.state.lock().unwrap();
+            state.calls += 1;
+            state.weather.down
+        };
+        if down || self.falls(|weather| weather.refused) {
+            told("refused");
+            return Err(NoAnswer::Refused);
+        }
+        self.travel().await;
+        if self.falls(|weather| weather.lost) {
+            told("lost on its way");
+            return Err(NoAnswer::Lost);
+        }
+        let answer = self.sandbox.answer(request).await;
+        match &answer {
+            Some(answer) => told(answer.status().as_str()),
+            None => told("hung up"),
+        }
+        simulated::point("after a call").await;
+        self.travel().await;
+        if self.falls(|weather| weather.unheard) {
+            told("its answer was lost");
+            return Err(NoAnswer::Lost);
+        }
+        answer.ok_or(NoAnswer::Lost)
+    }
+}
+
+impl Wire for Line {
+    fn exchange(&self, request: Sent) -> Pin<Box<dyn Future<Output = Answer> + Send>> {
+        Box::pin(self.clone().carry(request))
+    }
+}
