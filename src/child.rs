@@ -53,6 +53,7 @@ pub async fn run(program: Program<'_>, stop: &CancellationToken) -> Ran {
         Err(error) => return Ran::NotStarted(error),
     };
     let group = child.id();
+    let mut leash = Leash(group);
     let mut said = Vec::new();
     let ended = {
         let (input, out, err) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
@@ -85,6 +86,7 @@ pub async fn run(program: Program<'_>, stop: &CancellationToken) -> Ran {
         }
         ended
     };
+    leash.0 = None;
     let said = String::from_utf8_lossy(&said).into_owned();
     match ended {
         Ended::By(Ok(status)) if status.success() => Ran::Done { said },
@@ -92,6 +94,15 @@ pub async fn run(program: Program<'_>, stop: &CancellationToken) -> Ran {
         Ended::By(Err(error)) => Ran::Failed { why: format!("it could not be waited for: {error}"), said },
         Ended::Late => Ran::Failed { why: format!("it ran for {} s and was ended", program.timeout.as_secs()), said },
         Ended::Stopped => Ran::CutOff,
+    }
+}
+
+/// Ends the group when nobody waits for it any more.
+struct Leash(Option<u32>);
+
+impl Drop for Leash {
+    fn drop(&mut self) {
+        signal(self.0, rustix::process::Signal::KILL);
     }
 }
 

@@ -226,9 +226,16 @@ pub async fn conclude(world: &World, attachment: &Attachment, remote: &Remote) -
         let (file, file_id) = (world.show(&attachment.path), attachment.file_id.as_ref().map(FileId::as_str));
         tracing::warn!(file, file_id, "{text}: {}", code.remedy());
     };
+    // What was converted is larger or smaller there than here.
+    let sent = match remote {
+        Remote::Known(known) if known.status == RemoteStatus::Approved && known.size != attachment.version.size => {
+            world.journal.write(move |tx| tx.converted(id)).await?.unwrap_or(attachment.version)
+        }
+        _ => attachment.version,
+    };
     let gone = match remote {
         Remote::Known(known) => match &known.status {
-            RemoteStatus::Approved if known.size == 0 || known.size == attachment.version.size => {
+            RemoteStatus::Approved if known.size == 0 || known.size == sent.size => {
                 crash::at(Point::FollowApproved);
                 world.journal.write(move |tx| record::approved(tx, id, now)).await?;
                 crash::at(Point::FollowRecorded);

@@ -15,6 +15,9 @@ pub const SHA256: &str = "casedrop:sha256";
 /// Holds the client token, which is unique per attempt.
 pub const ATTEMPT: &str = "casedrop:attempt";
 
+/// Of what was converted: the SHA-256 of what was sent; [`SHA256`] is that of the file here.
+pub const CONVERTED: &str = "casedrop:converted";
+
 /// Longest tag value, in characters (SERVICE.md 1.1).
 const LONGEST_VALUE: usize = 256;
 

@@ -1,5 +1,6 @@
 //! What the tasks share: the journal, the client, the mirrors, the weather, and the bells between them.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, OnceCell, mpsc};
@@ -50,7 +51,9 @@ impl Mirror {
     /// Why no case can be told, in words.
     pub fn route(&self, path: &RelPath) -> Result<Target, String> {
         let case = self.config.routing.route(path, self.domain.get().map(String::as_str))?;
-        Ok(Target { case, name: self.config.naming.attachment_name(path).name })
+        let name = self.config.naming.attachment_name(path).name;
+        let converted = self.config.conversion(path).map(|(convert, _)| convert.rule.renamed(&name));
+        Ok(Target { case, name: converted.unwrap_or(name) })
     }
 
     /// The policy's part in decisions about one file.
@@ -131,6 +134,8 @@ pub struct World {
     pub work: Notify,
     /// Attempts on their way to the follow-up: more than it can ask about in one round, so that it never starves.
     pub follow: mpsc::Sender<Attachment>,
+    /// Where converters work and what they made is kept until it is sent; emptied at every start.
+    pub convert_folder: PathBuf,
     /// Slots for uploads.
     pub uploads: usize,
     /// The Cases domain, when only its id is known.

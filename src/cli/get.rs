@@ -43,7 +43,7 @@ pub fn run(args: &Args, config: Option<&Path>, out: &mut Out) -> Ended {
     if !args.force && args.output.symlink_metadata().is_ok() {
         return Err(exists(&args.output));
     }
-    let attachment = find(args, &config)?;
+    let (attachment, wanted) = find(args, &config)?;
     let Some(file_id) = &attachment.file_id else {
         return Err(Failed::new(Exit::Person, "the journal holds no FileId for it; please report this"));
     };
@@ -59,11 +59,11 @@ pub fn run(args: &Args, config: Option<&Path>, out: &mut Out) -> Ended {
         Box::pin(client.fetch(url, &mut sink)).await?;
         Ok(Version { size: sink.bytes, hash: ContentHash(sink.hash.finalize().into()) })
     })?;
-    if sent != attachment.version {
+    if sent != wanted {
         let text = format!(
             "what Connect holds as {file_id} is not what was sent: {} bytes, sha256 {}; the journal says {} bytes, \
              sha256 {}",
-            sent.size, sent.hash, attachment.version.size, attachment.version.hash
+            sent.size, sent.hash, wanted.size, wanted.hash
         );
         return Err(Failed::new(Exit::Parked, text).hint("nothing was written; compare it with the local file"));
     }
@@ -79,7 +79,8 @@ pub fn run(args: &Args, config: Option<&Path>, out: &mut Out) -> Ended {
     Ok(Exit::Done)
 }
 
-fn find(args: &Args, config: &crate::config::Config) -> Result<Attachment, Failed> {
+/// The attachment, and what was sent for it: the file, or what it was converted to.
+fn find(args: &Args, config: &crate::config::Config) -> Result<(Attachment, Version), Failed> {
     let current = super::current_dir()?;
     let (found, exists) = context::ask(config, |view| {
         let mirrors = match context::only(context::mirrors(config, view)?, args.mirror.as_deref()) {
@@ -98,6 +99,13 @@ fn find(args: &Args, config: &crate::config::Config) -> Result<Attachment, Faile
             None => Vec::new(),
         };
         let newest = list.into_iter().filter(|a| a.stage == Stage::Approved).max_by_key(|a| a.id);
+        let newest = match newest {
+            Some(attachment) => {
+                let sent = view.converted(attachment.id)?.unwrap_or(attachment.version);
+                Some((attachment, sent))
+            }
+            None => None,
+        };
         Ok(newest.ok_or_else(|| {
             Failed::new(Exit::Parked, format!("{path} has no attachment that agents can see"))
                 .hint("see `casedrop why PATH`")

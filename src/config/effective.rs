@@ -7,7 +7,7 @@ use std::time::Duration;
 use toml::{Table, Value};
 
 use super::units::{show_duration, show_size};
-use super::{Config, DeletePolicy, Domain, LogFormat, Mirror, WatchMode, defaults};
+use super::{Config, Convert, DeletePolicy, Domain, LogFormat, Mirror, WatchMode, defaults};
 use crate::core::naming::FileNaming;
 use crate::core::routing::Routing;
 
@@ -77,7 +77,7 @@ impl Config {
     }
 }
 
-fn mirror_pairs(mirror: &Mirror) -> [(&'static str, Option<Value>); 16] {
+fn mirror_pairs(mirror: &Mirror) -> [(&'static str, Option<Value>); 17] {
     let (case, case_from) = match &mirror.routing {
         Routing::Arn(arn) => (Some(Value::from(arn.as_str())), None),
         Routing::Id(id) => (Some(Value::from(id.as_str())), None),
@@ -97,6 +97,16 @@ fn mirror_pairs(mirror: &Mirror) -> [(&'static str, Option<Value>); 16] {
         DeletePolicy::Keep => "keep",
     };
     let tags: Table = mirror.tags.iter().map(|(key, value)| (key.clone(), Value::from(value.as_str()))).collect();
+    let pairs = |convert: &Convert| {
+        Table::from_iter([
+            ("from".to_owned(), Value::from(convert.rule.from.clone())),
+            ("to".to_owned(), Value::from(convert.rule.to.as_str())),
+            ("command".to_owned(), argv(&convert.command)),
+            ("timeout".to_owned(), duration(convert.timeout)),
+            ("max_size".to_owned(), Value::from(show_size(convert.max_size))),
+        ])
+    };
+    let convert: Vec<Table> = mirror.convert.iter().map(pairs).collect();
     [
         ("name", Some(Value::from(mirror.name.as_str()))),
         ("path", Some(path(&mirror.path))),
@@ -114,6 +124,7 @@ fn mirror_pairs(mirror: &Mirror) -> [(&'static str, Option<Value>); 16] {
         ("delete_grace", Some(duration(mirror.delete_grace))),
         ("delete_budget", Some(Value::from(mirror.delete_budget.to_string()))),
         ("tags", Some(Value::from(tags))),
+        ("convert", (!convert.is_empty()).then(|| Value::from(convert))),
     ]
 }
 

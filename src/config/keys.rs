@@ -27,9 +27,13 @@ pub(super) const SUPPORTED: [(&str, &[&str]); 7] = [
             "delete_grace",
             "delete_budget",
             "tags",
+            "convert",
         ],
     ),
 ];
+
+/// Tables inside of a mirror, which the example shows in one line.
+const INNER: [(&str, &[&str]); 1] = [("mirror.convert", &["from", "to", "command", "timeout", "max_size"])];
 
 /// Keys whose feature is planned: known, and refused, so that nobody believes them to be in force.
 const LATER: [(&str, &[&str]); 2] = [
@@ -46,7 +50,6 @@ const LATER: [(&str, &[&str]); 2] = [
             "verify",
             "prune_empty",
             "receipts",
-            "convert",
         ],
     ),
 ];
@@ -59,7 +62,8 @@ pub(super) fn complaint(table: &str, key: &str) -> Option<String> {
     let of = |tables: &'static [(&'static str, &'static [&'static str])], name: &str| {
         tables.iter().find(|(table, _)| *table == name).map_or(&[][..], |(_, keys)| *keys)
     };
-    let known = of(&SUPPORTED, table);
+    let known = [of(&SUPPORTED, table), of(&INNER, table)].concat();
+    let known = known.as_slice();
     if known.contains(&key) {
         return None;
     }

@@ -25,10 +25,12 @@ pub use problem::{ConfigError, Problem};
 pub use units::parse_duration;
 
 use crate::core::budget::DeleteBudget;
+use crate::core::convert::Rule;
 use crate::core::hook::HookEvent;
 use crate::core::naming::FileNaming;
 use crate::core::routing::Routing;
 use crate::core::scope::Scope;
+use crate::types::RelPath;
 
 /// A look-up of environment variables, so that tests need none.
 pub type Env<'a> = &'a dyn Fn(&str) -> Option<OsString>;
@@ -88,6 +90,9 @@ mod defaults {
     pub(super) const URL_EXPIRY: Duration = Duration::from_secs(300);
     pub(super) const LEVEL: &str = "info";
     pub(super) const HOOK_TIMEOUT: Duration = Duration::from_secs(30);
+    pub(super) const CONVERT_TIMEOUT: Duration = Duration::from_secs(120);
+    /// The service takes no larger file under any setting (SERVICE.md 1.1).
+    pub(super) const CONVERT_MAX_SIZE: u64 = 100 << 20;
     pub(super) const SETTLE: Duration = Duration::from_secs(5);
     pub(super) const RESCAN: Duration = Duration::from_secs(300);
     pub(super) const DELETE_GRACE: Duration = Duration::from_secs(300);
@@ -152,6 +157,26 @@ pub struct Mirror {
     pub delete_budget: DeleteBudget,
     /// The user's own tags; ours come on top.
     pub tags: BTreeMap<String, String>,
+    /// The first that applies to a file counts.
+    pub convert: Vec<Convert>,
+}
+
+/// One `[[mirror.convert]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Convert {
+    pub rule: Rule,
+    /// An absolute path and arguments, `{input}` and `{output}` among them; no shell.
+    pub command: Vec<OsString>,
+    pub timeout: Duration,
+    /// Largest result, in bytes.
+    pub max_size: u64,
+}
+
+impl Mirror {
+    /// How the file is converted before it is attached, and which extension it has.
+    pub fn conversion(&self, path: &RelPath) -> Option<(&Convert, &str)> {
+        self.convert.iter().find_map(|convert| Some((convert, convert.rule.extension(path)?)))
+    }
 }
 
 /// How changes are noticed between rescans.

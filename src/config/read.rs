@@ -1,6 +1,6 @@
 //! From TOML to a checked [`Config`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::ops::{Range, RangeInclusive};
 use std::os::unix::ffi::OsStrExt;
@@ -13,10 +13,11 @@ use super::load::origin;
 use super::problem::Sink;
 use super::section::Section;
 use super::{
-    Config, Connect, DeletePolicy, Domain, Env, Hooks, Limits, Log, LogFormat, Mirror, Places, Problem, WatchMode,
-    defaults,
+    Config, Connect, Convert, DeletePolicy, Domain, Env, Hooks, Limits, Log, LogFormat, Mirror, Places, Problem,
+    WatchMode, defaults,
 };
 use crate::core::budget::DeleteBudget;
+use crate::core::convert;
 use crate::core::hook::HookEvent;
 use crate::core::naming::FileNaming;
 use crate::core::routing::{Routing, parse_uuid};
@@ -231,9 +232,8 @@ fn argv(sink: &mut Sink<'_>, section: &Section<'_>, key: &str, what: &str) -> Op
             sink.value(&name, span, "a program's argument can hold no NUL");
         } else if at == 1 && !Path::new(&text).is_absolute() {
             sink.value(&name, span, "it must be the absolute path of a program; it is run without a shell and $PATH");
-        } else {
-            argv.push(OsString::from(text));
         }
+        argv.push(OsString::from(text));
     }
     Some(argv)
 }
@@ -310,7 +310,50 @@ fn mirror(sink: &mut Sink<'_>, section: &Section<'_>, name: Option<String>, has_
         delete_grace: delete_grace.unwrap_or(defaults::DELETE_GRACE),
         delete_budget: delete_budget.unwrap_or(DeleteBudget::DEFAULT),
         tags,
+        convert: conversions(sink, section),
     })
+}
+
+fn conversions(sink: &mut Sink<'_>, mirror: &Section<'_>) -> Vec<Convert> {
+    let (mut all, mut seen) = (Vec::new(), HashSet::new());
+    for section in mirror.tables(sink, "convert") {
+        section.check_keys(sink, "mirror.convert");
+        let mut from = Vec::new();
+        for (at, text, span) in section.texts(sink, "from") {
+            let key = format!("{}[{at}]", section.key("from"));
+            match convert::check_extension(&text) {
+                Err(message) => sink.value(&key, span, message),
+                Ok(extension) if !seen.insert(extension.clone()) => {
+                    sink.value(&key, span, "this mirror converts it already");
+                }
+                Ok(extension) => from.push(extension),
+            }
+        }
+        if !section.has("from") || section.is_empty_list("from") {
+            section.missing(sink, "from", "the extensions to convert, such as [\"tif\", \"tiff\"]");
+        }
+        if !section.has("to") {
+            section.missing(sink, "to", "the extension of the result, such as \"pdf\"");
+        }
+        let to = section.text(sink, "to", convert::check_extension);
+        let example = "the program, such as [\"/usr/bin/img2pdf\", \"{input}\", \"-o\", \"{output}\"]";
+        let command = argv(sink, &section, "command", example);
+        if let (Some(command), Some(span)) = (&command, section.span("command")) {
+            for mark in ["{input}", "{output}"] {
+                if !command.iter().skip(1).any(|part| part.to_string_lossy().contains(mark)) {
+                    let message = format!("one of its arguments must hold {mark}, the path of that file");
+                    sink.key(&section.key("command"), Some(span.start), message);
+                }
+            }
+        }
+        let timeout = section.duration(sink, "timeout", SECOND..=HOUR).unwrap_or(defaults::CONVERT_TIMEOUT);
+        let max_size = section.size(sink, "max_size", 1..=defaults::CONVERT_MAX_SIZE);
+        if let (false, Some(to), Some(command)) = (from.is_empty(), to, command) {
+            let max_size = max_size.unwrap_or(defaults::CONVERT_MAX_SIZE);
+            all.push(Convert { rule: convert::Rule { from, to }, command, timeout, max_size });
+        }
+    }
+    all
 }
 
 fn routing(sink: &mut Sink<'_>, section: &Section<'_>, has_domain: bool) -> Option<Routing> {

@@ -99,7 +99,7 @@ impl<'t> Section<'t> {
         };
         let mut tables = Vec::new();
         for (at, value) in list.iter().enumerate() {
-            let name = format!("{key}[{}]", at + 1);
+            let name = format!("{}[{}]", self.key(key), at + 1);
             match value.get_ref() {
                 DeValue::Table(table) => tables.push(Section { name, table: Some(table), span: Some(value.span()) }),
                 _ => sink.value(&name, value.span(), wrong.clone()),
@@ -197,6 +197,21 @@ impl<'t> Section<'t> {
             };
             let duration = units::parse_duration(text)?;
             if range.contains(&duration) { Ok(duration) } else { Err(allowed()) }
+        })
+    }
+
+    /// A size in bytes.
+    pub(super) fn size(&self, sink: &mut Sink<'_>, key: &str, range: RangeInclusive<u64>) -> Option<u64> {
+        self.read(sink, key, |value| {
+            let size = match value {
+                DeValue::Integer(n) if n.radix() == 10 => units::parse_size(n.as_str())?,
+                _ => units::parse_size(as_text(value)?)?,
+            };
+            let shown = || {
+                let (low, high) = (units::show_size(*range.start()), units::show_size(*range.end()));
+                format!("allowed is {low} to {high}")
+            };
+            if range.contains(&size) { Ok(size) } else { Err(shown()) }
         })
     }
 

@@ -160,6 +160,7 @@ words! {
         Conflict = "conflict",
         Vanished = "vanished",
         Unreadable = "unreadable",
+        ConvertFailed = "convert-failed",
     }
 }
 
@@ -217,6 +218,10 @@ impl ParkCode {
                  `casedrop retry` it."
             }
             Self::Unreadable => "casedrop may not read the file: give its user the right to read it.",
+            Self::ConvertFailed => {
+                "The converter could not make the other type of it: read what it said in `casedrop why`, put a good \
+                 file in its place or correct the mirror's `convert`, then `casedrop retry` it."
+            }
         }
     }
 }
@@ -466,6 +471,7 @@ words! {
         Changed = "changed",
         Unchanged = "unchanged",
         Queued = "queued",
+        Converted = "converted",
         Started = "started",
         Stored = "stored",
         Completed = "completed",

@@ -5,9 +5,12 @@
 //! (deletes, late complete calls, sweeps) have slots of their own, so that neither waits for the other.
 
 mod complete;
+mod convert;
 mod delete;
 mod sweep;
 mod upload;
+
+pub use convert::clean;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

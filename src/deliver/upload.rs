@@ -7,14 +7,15 @@ use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::complete;
-use crate::aws::{Body, Failure, Grant, Next, StartRequest};
-use crate::core::model::{Attachment, ParkCode, Stat};
+use super::{complete, convert};
+use crate::aws::{self, Failure, Grant, Next, StartRequest};
+use crate::config;
+use crate::core::model::{Attachment, ParkCode, Stat, Verdict, Version};
 use crate::core::retry;
 use crate::crash::{self, Point};
 use crate::host::time;
 use crate::host::{self, random};
-use crate::journal::JournalError;
+use crate::journal::{JournalError, Tx};
 use crate::record::{self, Begun, Course};
 use crate::scan;
 use crate::tags;
@@ -26,29 +27,109 @@ const MOST_PUTS: u32 = 4;
 /// Longest wait between two PUTs of one attempt: the URL is short-lived.
 const LONGEST_PUT_PAUSE: Duration = Duration::from_secs(5);
 
+/// How long a conversion rests that could not be tried.
+const CONVERT_PAUSE: Duration = Duration::from_secs(30);
+
 /// Brings one queued file to Connect, as far as it gets; all that happens is in the journal.
 pub(super) async fn upload(world: Arc<World>, mirror: Arc<Mirror>, path: RelPath) -> Result<(), JournalError> {
-    let Ok(target) = mirror.route(&path) else { return look_again(&world, &mirror, &path).await };
     let Some((file, stat)) = open(&mirror, &path).await else { return look_again(&world, &mirror, &path).await };
     crash::at(Point::UploadOpened);
+    let Some((rule, extension)) = mirror.config.conversion(&path) else {
+        return send(&world, &mirror, &path, Body { file, stat, converted: None }, stat).await;
+    };
+    let Some((version, body)) = conversion(&world, &mirror, &path, (rule, extension), file, &stat).await? else {
+        return Ok(());
+    };
+    let sent = send(&world, &mirror, &path, body, stat).await;
+    let (id, wanted) = (mirror.id, path);
+    let row = world.journal.write(move |tx| tx.file(id, &wanted)).await?;
+    // The same bytes again only for a file that is to be sent again.
+    if row.is_none_or(|row| row.verdict != Verdict::Queued || row.version() != Some(version)) {
+        convert::forget(&world, rule, version).await;
+    }
+    sent
+}
+
+/// Sends `body` for the file, which has this `stat`.
+async fn send(world: &World, mirror: &Arc<Mirror>, path: &RelPath, body: Body, stat: Stat) -> Result<(), JournalError> {
+    let Ok(target) = mirror.route(path) else { return look_again(world, mirror, path).await };
     let token = ClientToken::from_random(token_bytes()?);
     let (id, wanted) = (mirror.id, path.clone());
-    let begun =
-        world.journal.write(move |tx| record::begin(tx, id, &wanted, &stat, &target, token, UnixMillis::now())).await?;
+    let converted = body.converted;
+    let begin = move |tx: &Tx<'_>| match &converted {
+        None => record::begin(tx, id, &wanted, &stat, &target, token, UnixMillis::now()),
+        sent => record::begin_converted(tx, (id, &wanted), &stat, &target, sent.as_ref(), token, UnixMillis::now()),
+    };
+    let begun = world.journal.write(begin).await?;
     let mut attachment = match begun {
         Begun::Attempt(attachment) => *attachment,
         Begun::NotNow => return Ok(()),
-        Begun::Changed => return look_again(&world, &mirror, &path).await,
+        Begun::Changed => return look_again(world, mirror, path).await,
     };
     crash::at(Point::UploadBegun);
-    let Some((file_id, grant)) = start(&world, &mirror, &attachment).await? else { return Ok(()) };
+    let Some((file_id, grant)) = start(world, mirror, &attachment, converted).await? else { return Ok(()) };
     attachment.file_id = Some(file_id);
     crash::at(Point::UploadStarted);
-    if put(&world, &mirror, &attachment, &grant, file, &stat).await? {
+    if put(world, mirror, &attachment, &grant, &body).await? {
         crash::at(Point::UploadStored);
-        complete::complete(&world, &attachment, false).await?;
+        complete::complete(world, &attachment, false).await?;
     }
     Ok(())
+}
+
+/// What is sent: the file itself, or what it was converted to.
+struct Body {
+    file: Arc<File>,
+    stat: Stat,
+    converted: Option<Version>,
+}
+
+/// Converts a queued file; its own version, and what is to be sent for it. `None`: there is nothing to send now, and
+/// the journal says why.
+async fn conversion(
+    world: &World,
+    mirror: &Arc<Mirror>,
+    path: &RelPath,
+    (rule, extension): (&config::Convert, &str),
+    file: Arc<File>,
+    stat: &Stat,
+) -> Result<Option<(Version, Body)>, JournalError> {
+    let (id, wanted) = (mirror.id, path.clone());
+    let row = world.journal.write(move |tx| tx.file(id, &wanted)).await?;
+    let Some(row) = row.filter(|row| row.verdict == Verdict::Queued) else { return Ok(None) };
+    let Some(version) = row.version().filter(|_| row.stat.same_content_as(stat)) else {
+        look_again(world, mirror, path).await?;
+        return Ok(None);
+    };
+    let name = world.show(path);
+    let (id, wanted) = (mirror.id, path.clone());
+    match convert::convert(world, rule, extension, file, version).await {
+        convert::Converted::Ready { file, stat: made, version: sent } => {
+            // It may have taken long: what stands there now must still be what was converted.
+            if open(mirror, path).await.is_some_and(|(_, now)| now.same_content_as(stat)) {
+                return Ok(Some((version, Body { file, stat: made, converted: Some(sent) })));
+            }
+            look_again(world, mirror, path).await?;
+        }
+        convert::Converted::Changed => look_again(world, mirror, path).await?,
+        convert::Converted::Failed(why) => {
+            let remedy = ParkCode::ConvertFailed.remedy();
+            if world.hide_names {
+                // What the converter says may hold the file's name.
+                tracing::warn!(file = %name, "parked: it could not be converted: {remedy}");
+            } else {
+                tracing::warn!(file = %name, "parked: {why}: {remedy}");
+            }
+            let now = UnixMillis::now();
+            world.journal.write(move |tx| record::convert_failed(tx, id, &wanted, &version, &why, now)).await?;
+        }
+        convert::Converted::Trouble(why) => {
+            tracing::warn!(file = %name, "not converted yet: {why}");
+            let until = UnixMillis::now().plus(CONVERT_PAUSE);
+            world.journal.write(move |tx| record::put_off(tx, id, &wanted, &why, until)).await?;
+        }
+    }
+    Ok(None)
 }
 
 /// The start call. `None` when the attempt ends here or waits.
@@ -56,13 +137,17 @@ async fn start(
     world: &World,
     mirror: &Mirror,
     attachment: &Attachment,
+    converted: Option<Version>,
 ) -> Result<Option<(FileId, Grant)>, JournalError> {
     let id = attachment.id;
-    let tags = tags::of(&mirror.config, attachment);
+    let mut tags = tags::of(&mirror.config, attachment);
+    if let Some(sent) = converted {
+        tags.insert(tags::CONVERTED.into(), sent.hash.to_string());
+    }
     let request = StartRequest {
         case: &attachment.case,
         name: &attachment.name,
-        size: attachment.version.size,
+        size: converted.unwrap_or(attachment.version).size,
         token: &attachment.token,
         tags: &tags,
         created_by: None,
@@ -99,13 +184,13 @@ async fn put(
     mirror: &Mirror,
     attachment: &Attachment,
     grant: &Grant,
-    file: Arc<File>,
-    before: &Stat,
+    body: &Body,
 ) -> Result<bool, JournalError> {
+    let (file, wanted) = (&body.file, body.converted.unwrap_or(attachment.version));
     let mut tries = 0;
     let stored = loop {
         // Each try reads from byte 0 again (L81).
-        let failure = match world.aws.put(grant, Body::new(Arc::clone(&file), attachment.version.size)).await {
+        let failure = match world.aws.put(grant, aws::Body::new(Arc::clone(file), wanted.size)).await {
             Ok(stored) => break stored,
             Err(failure) => failure,
         };
@@ -124,10 +209,10 @@ async fn put(
         }
         return Ok(false);
     };
-    let after = scan::stat_of(&file).ok();
-    let same = after.is_some_and(|after| after.same_content_as(before));
+    let after = scan::stat_of(file).ok();
+    let same = after.is_some_and(|after| after.same_content_as(&body.stat));
     let sent = stored.sent;
-    if !same || sent.hash != attachment.version.hash || sent.bytes != attachment.version.size {
+    if !same || sent.hash != wanted.hash || sent.bytes != wanted.size {
         changed(world, mirror, attachment).await?;
         return Ok(false);
     }

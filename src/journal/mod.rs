@@ -12,6 +12,7 @@
 //!
 //! Attachments and events are never removed, files are.
 
+mod converted;
 mod error;
 mod hooks;
 mod lock;

@@ -17,8 +17,12 @@ use crate::crash::{self, Point};
 pub(super) const APPLICATION_ID: i32 = 0x4344_524a;
 
 /// The steps from an empty database to the present tables; the n-th brings version n.
-const MIGRATIONS: &[&str] =
-    &[include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql"), include_str!("migrations/0003.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001.sql"),
+    include_str!("migrations/0002.sql"),
+    include_str!("migrations/0003.sql"),
+    include_str!("migrations/0004.sql"),
+];
 
 /// The version this program reads and writes (`PRAGMA user_version`).
 pub(super) fn known_version() -> i64 {

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use super::convert::remember_pair;
 use super::disk::park_event;
 use super::ending::sweep_found;
 use super::{MOST_FAILED_ATTEMPTS, Result, abandon, event, remember, set_verdict, try_event};
 use crate::aws::{Failure, Next};
-use crate::core::model::{Attachment, AttachmentId, EventKind, FileRow, MirrorId, ParkCode, Stage, Stat, Verdict};
+use crate::core::model::{
+    Attachment, AttachmentId, EventKind, FileRow, MirrorId, ParkCode, Stage, Stat, Verdict, Version,
+};
 use crate::core::plan::Target;
 use crate::core::{naming, retry};
 use crate::journal::{NewAttachment, Tx};
@@ -51,6 +54,20 @@ pub fn begin(
     token: ClientToken,
     now: UnixMillis,
 ) -> Result<Begun> {
+    begin_converted(tx, (mirror, path), stat, target, None, token, now)
+}
+
+/// The same for a file of which something else is `sent`: what it was converted to. Another result than that of the
+/// last try is another request, so it gets another token.
+pub fn begin_converted(
+    tx: &Tx<'_>,
+    (mirror, path): (MirrorId, &RelPath),
+    stat: &Stat,
+    target: &Target,
+    sent: Option<&Version>,
+    token: ClientToken,
+    now: UnixMillis,
+) -> Result<Begun> {
     let Some(mut row) = tx.file(mirror, path)? else { return Ok(Begun::NotNow) };
     let due = row.next_attempt.is_none_or(|at| at <= now);
     let (Verdict::Queued, Some(version), None, true) = (&row.verdict, row.version(), row.absent_since, due) else {
@@ -67,7 +84,9 @@ pub fn begin(
         if !attachment.stage.is_under_way() {
             continue;
         }
-        let same = attachment.version == version && (&attachment.case, &attachment.name) == (&target.case, &name);
+        let same = attachment.version == version
+            && (&attachment.case, &attachment.name) == (&target.case, &name)
+            && tx.converted(attachment.id)?.as_ref() == sent;
         match attachment.stage {
             Stage::Planned if same => again = Some(attachment),
             // Being scanned, or waiting for its complete call: the follow-up ends it first.
@@ -85,7 +104,7 @@ pub fn begin(
         attachment
     } else {
         row.attempt += 1;
-        tx.add_attachment(
+        let attachment = tx.add_attachment(
             &NewAttachment {
                 mirror,
                 path: path.clone(),
@@ -97,7 +116,11 @@ pub fn begin(
                 start_open: true,
             },
             now,
-        )?
+        )?;
+        if let Some(sent) = sent {
+            remember_pair(tx, &attachment, sent, now)?;
+        }
+        attachment
     };
     set_verdict(&mut row, Verdict::Uploading, None, now);
     row.next_attempt = None;

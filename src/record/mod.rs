@@ -6,6 +6,7 @@
 //! that was given up is kept for the clean-up ([`Course::Superseded`]), never dropped.
 
 mod attempt;
+mod convert;
 mod disk;
 mod ending;
 mod manual;
@@ -13,8 +14,10 @@ mod manual;
 mod tests;
 
 pub use attempt::{
-    Begun, Course, begin, completed, give_up, look_again, start_failed, started, stored, try_again, waiting,
+    Begun, Course, begin, begin_converted, completed, give_up, look_again, start_failed, started, stored, try_again,
+    waiting,
 };
+pub use convert::{convert_failed, put_off};
 pub use disk::{delete, known, look};
 pub use ending::{LISTING_GRACE, approved, delete_failed, deleted, failed, rejected, sweep_found, swept, vanished};
 pub use manual::{recover, release, retry};

@@ -4,7 +4,7 @@
 //! delivery stop beginning things, delivery lets what is in flight end, the follow-up goes last.
 
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::control;
 use crate::core::model::HoldCode;
 use crate::crash::{self, Point};
-use crate::deliver::Delivery;
+use crate::deliver::{self, Delivery};
 use crate::fatal::Fatal;
 use crate::follow::Follow;
 use crate::hooks::{self, Hooks};
@@ -99,6 +99,7 @@ impl Engine {
             weather: Weather::default(),
             work: Notify::new(),
             follow,
+            convert_folder: convert_folder(config).await?,
             uploads: config.limits.uploads_in_flight,
             domain_id: unknown_domain(config),
             hide_names: config.log.hide_names,
@@ -201,6 +202,20 @@ impl Engine {
         while self.tasks.join_next().await.is_some() {}
         self.world.journal.clone()
     }
+}
+
+/// The folder of conversions beside the journal, without what the last stop left there.
+async fn convert_folder(config: &Config) -> Result<PathBuf, Fatal> {
+    let mut name = config.journal_path.as_os_str().to_owned();
+    name.push(".convert");
+    let folder = PathBuf::from(name);
+    let emptied = folder.clone();
+    let cleaned = tokio::task::spawn_blocking(move || deliver::clean(&emptied)).await;
+    if let Ok(Err(error)) = cleaned {
+        let text = format!("the folder of conversions {} cannot be emptied: {error}", folder.display());
+        return Err(Fatal::person(text));
+    }
+    Ok(folder)
 }
 
 /// The mirrors as the journal knows them, after what a stop left open was recovered.

@@ -189,13 +189,14 @@ fn a_held_mirror_is_no_success() {
 #[test]
 fn it_goes_on_when_the_daemon_is_killed_and_started_again() {
     let mut stage = Stage::new();
-    stage.limits = "requests_per_second = 10\nburst = 2\n".to_owned();
+    stage.limits = "requests_per_second = 10\nburst = 2\n[log]\nlevel = \"debug\"\n".to_owned();
     for n in 0..20 {
         stage.write(&format!("{n}.txt"), format!("content {n}"));
     }
     let daemon = stage.daemon();
     daemon.wait_ready();
     let child = begun(&stage, "80s");
+    wait("the daemon was asked", || daemon.log().contains("asked to by `casedrop flush`"), || daemon.log());
     wait("some are delivered", || stage.count(Op::CompleteAttachedFileUpload) > 5, || daemon.log());
     daemon.kill();
     let daemon = stage.daemon();

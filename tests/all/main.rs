@@ -15,6 +15,7 @@
 #[cfg(feature = "sandbox")]
 mod cli_demo;
 mod common;
+mod convert;
 mod ends;
 mod fair;
 mod faults;
