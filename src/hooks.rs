@@ -253,6 +253,9 @@ impl Hooks {
             payload.sha256 = row.hash.map(|hash| hash.to_string());
         }
         if let Some(a) = attachment {
+            let sent = self.reader.converted(a.id)?;
+            payload.sent_size = sent.map(|sent| sent.size);
+            payload.sent_sha256 = sent.map(|sent| sent.hash.to_string());
             payload.case_id = Some(a.case.case_id().to_owned());
             payload.case = Some(a.case.as_str().to_owned());
             payload.file_id = a.file_id.map(|id| id.as_str().to_owned());

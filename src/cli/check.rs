@@ -95,6 +95,7 @@ pub fn run(args: &Args, path: Option<&Path>, out: &mut Out) -> Ended {
     host::watches(&config, &mut lines)?;
     host::journal(&config, &mut lines)?;
     host::open_files(&config, &mut lines)?;
+    host::programs(&config, &mut lines)?;
     let mut domain_arn = None;
     if args.offline {
         lines.warn("AWS", "not asked (--offline)", "")?;

@@ -93,6 +93,9 @@ pub struct Payload {
     pub name: Option<String>,
     pub size: Option<u64>,
     pub sha256: Option<String>,
+    /// What was sent, where the file was converted; else `size` and `sha256` are of what was sent.
+    pub sent_size: Option<u64>,
+    pub sent_sha256: Option<String>,
     /// 1 for the first attempt at this content.
     pub attempt: Option<u32>,
     /// The park code.

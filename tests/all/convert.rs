@@ -171,7 +171,10 @@ fn a_converter_that_is_not_there_is_waited_for() {
         || listed().to_string(),
     );
     assert_eq!(listed()["verdict"], "queued");
+    let check = || text(&stage.finish(stage.command_with(&config).args(["check", "--offline"])));
+    assert!(check().contains("FAIL  mirror drop, convert: "), "{}", check());
     std::os::unix::fs::symlink("/bin/sh", &missing).unwrap();
+    assert!(check().contains("ok    mirror drop, convert: "), "{}", check());
     let path = stage.path("scan.tif");
     let retry = stage.finish(stage.command_with(&config).args(["retry", path.to_str().unwrap()]));
     assert!(retry.status.success(), "{}", text(&retry));

@@ -155,6 +155,30 @@ pub fn journal(config: &Config, lines: &mut Lines<'_>) -> Result<(), Failed> {
     }
 }
 
+/// The programs that are to be run: are they there, and may they be run?
+pub fn programs(config: &Config, lines: &mut Lines<'_>) -> Result<(), Failed> {
+    let hooks = config.hooks.iter().map(|hooks| ("hooks".to_owned(), &hooks.command));
+    let convert = config.mirrors.iter().flat_map(|mirror| {
+        mirror.convert.iter().map(|convert| (format!("mirror {}, convert", mirror.name), &convert.command))
+    });
+    for (what, command) in hooks.chain(convert) {
+        let Some(program) = command.first().map(Path::new) else { continue };
+        let shown = program.display();
+        let file = std::fs::metadata(program).map(|meta| meta.is_file());
+        match (file, access(program, Access::EXEC_OK)) {
+            (Ok(true), Ok(())) => lines.ok(&what, &format!("{shown} can be run"))?,
+            (Ok(false), _) => lines.fail(&what, &format!("{shown} is no file"), "name a program")?,
+            (Err(e), _) => lines.fail(&what, &format!("{shown}: {e}"), "install the program, or correct `command`")?,
+            (Ok(true), Err(e)) => lines.fail(
+                &what,
+                &format!("{shown}: {}", std::io::Error::from(e)),
+                "give casedrop's user the right to run it",
+            )?,
+        }
+    }
+    Ok(())
+}
+
 /// Open files that are allowed, against those that uploads need.
 pub fn open_files(config: &Config, lines: &mut Lines<'_>) -> Result<(), Failed> {
     let uploads = u64::try_from(config.limits.uploads_in_flight).unwrap_or(u64::MAX);
