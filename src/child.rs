@@ -12,6 +12,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
+use crate::host::time;
+
 /// Output that is kept, from its end. The rest is read and dropped, so that nobody is stopped by a full pipe.
 const KEPT: usize = 8 * 1024;
 /// Between the request to end and the order.
@@ -66,11 +68,13 @@ pub async fn run(program: Program<'_>, stop: &CancellationToken) -> Ran {
         };
         let talk = async { tokio::join!(feed, keep(out, &kept), keep(err, &kept)) };
         let mut talk = std::pin::pin!(talk);
-        let limit = tokio::time::sleep(program.timeout);
+        let limit = time::sleep(program.timeout);
         let mut limit = std::pin::pin!(limit);
         let mut quiet = false;
         let ended = loop {
             tokio::select! {
+                // An end that is there counts, however late it is seen.
+                biased;
                 // The output goes on being read in the next round.
                 status = child.wait() => break Ended::By(status),
                 _ = &mut talk, if !quiet => quiet = true,
@@ -81,7 +85,7 @@ pub async fn run(program: Program<'_>, stop: &CancellationToken) -> Ran {
         if !matches!(ended, Ended::By(_)) {
             end(&mut child, group).await;
         }
-        if !quiet && tokio::time::timeout(LATE_OUTPUT, &mut talk).await.is_err() {
+        if !quiet && time::timeout(LATE_OUTPUT, &mut talk).await.is_err() {
             signal(group, rustix::process::Signal::KILL);
         }
         ended
@@ -142,7 +146,7 @@ async fn keep(pipe: Option<impl AsyncRead + Unpin>, kept: &std::sync::Mutex<&mut
 /// Asks the whole group to end, then orders it, and takes the program's exit status.
 async fn end(child: &mut Child, group: Option<u32>) {
     signal(group, rustix::process::Signal::TERM);
-    if tokio::time::timeout(COURTESY, child.wait()).await.is_err() {
+    if time::timeout(COURTESY, child.wait()).await.is_err() {
         signal(group, rustix::process::Signal::KILL);
         let _ = child.wait().await;
     } else {

@@ -12,7 +12,7 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -21,6 +21,7 @@ use crate::child::{self, Program, Ran};
 use crate::config;
 use crate::core::hook::{self, HookEvent, Payload};
 use crate::core::model::{Event, HoldCode, MirrorId, ParkCode, Verdict};
+use crate::host::time::{self, Instant};
 use crate::journal::{EventFilter, HookDelivery, JournalError, Reader};
 use crate::pulse::Pulse;
 use crate::types::{RelPath, UnixMillis};
@@ -114,10 +115,12 @@ impl Hooks {
             pulse.beat();
             self.turn().await?;
             tokio::select! {
-                // Dropping any of these loses nothing: the journal is asked again.
+                // In this order, so that a stop is heard among many ends. Dropping any of these loses nothing: the journal
+                // is asked again.
+                biased;
                 () = stop.cancelled() => break,
                 Some(ended) = self.jobs.join_next_with_id() => self.ended(ended),
-                () = tokio::time::sleep(TICK) => {}
+                () = time::sleep(TICK) => {}
             }
         }
         let began = Instant::now();
@@ -126,7 +129,7 @@ impl Hooks {
                 self.turn().await?;
             }
             let left = grace.saturating_sub(began.elapsed());
-            match tokio::time::timeout(left, self.jobs.join_next_with_id()).await {
+            match time::timeout(left, self.jobs.join_next_with_id()).await {
                 Ok(Some(ended)) => self.ended(ended),
                 Ok(None) | Err(_) => break,
             }

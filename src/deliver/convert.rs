@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::child::{self, Program, Ran};
 use crate::config;
 use crate::core::model::{Stat, Version};
+use crate::host;
 use crate::scan;
 use crate::types::ContentHash;
 use crate::world::World;
@@ -66,14 +67,14 @@ pub(super) async fn convert(
 ) -> Converted {
     let kept = kept(world, rule, &version);
     let found = kept.clone();
-    if let Ok(Ok(ready)) = tokio::task::spawn_blocking(move || ready(&found)).await {
+    if let Ok(Ok(ready)) = host::blocking(move || ready(&found)).await {
         return ready;
     }
     // Never closed.
     let Ok(_slot) = SLOTS.acquire().await else { return Converted::Trouble("casedrop stops".to_owned()) };
     let folder = world.convert_folder.clone();
     let extension = extension.to_owned();
-    let prepared = tokio::task::spawn_blocking(move || prepare(&folder, &original, &version, &extension)).await;
+    let prepared = host::blocking(move || prepare(&folder, &original, &version, &extension)).await;
     let work = match prepared {
         Ok(Ok(Some(work))) => work,
         Ok(Ok(None)) => return Converted::Changed,
@@ -90,7 +91,7 @@ pub(super) async fn convert(
         Ran::CutOff => return Converted::Trouble("casedrop stops".to_owned()),
     };
     let (largest, to) = (rule.max_size, kept);
-    let taken = tokio::task::spawn_blocking(move || {
+    let taken = host::blocking(move || {
         let outcome = match outcome {
             Err((why, said)) => Err(with_lines(&format!("the converter failed: {why}"), &said)),
             Ok(said) => match work.take_output(largest) {
@@ -115,7 +116,7 @@ pub(super) async fn convert(
 pub(super) async fn forget(world: &World, rule: &config::Convert, version: Version) {
     let kept = kept(world, rule, &version);
     // Whatever is left is removed at the next start.
-    drop(tokio::task::spawn_blocking(move || std::fs::remove_file(kept)).await);
+    drop(host::blocking(move || std::fs::remove_file(kept)).await);
 }
 
 /// Where the result is kept: one place for each content and each way to convert it.
@@ -156,7 +157,9 @@ impl Drop for Work {
 /// The private copy, if it is what was hashed.
 fn prepare(folder: &Path, original: &File, version: &Version, extension: &str) -> io::Result<Option<Work>> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    let name = format!("work-{:016x}", getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?);
+    let mut bytes = [0; 8];
+    host::random_bytes(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
+    let name = format!("work-{:016x}", u64::from_le_bytes(bytes));
     DirBuilder::new().mode(0o700).create(folder.join(&name))?;
     let work = Work(folder.join(name), format!("input.{extension}"));
     let mut copy = OpenOptions::new().write(true).create_new(true).mode(0o600).open(work.input())?;

@@ -210,7 +210,7 @@ async fn convert_folder(config: &Config) -> Result<PathBuf, Fatal> {
     name.push(".convert");
     let folder = PathBuf::from(name);
     let emptied = folder.clone();
-    let cleaned = tokio::task::spawn_blocking(move || deliver::clean(&emptied)).await;
+    let cleaned = crate::host::blocking(move || deliver::clean(&emptied)).await;
     if let Ok(Err(error)) = cleaned {
         let text = format!("the folder of conversions {} cannot be emptied: {error}", folder.display());
         return Err(Fatal::person(text));
