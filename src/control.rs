@@ -13,12 +13,13 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::core::model::HoldCode;
 use crate::crash::{self, Point};
 use crate::fatal::Fatal;
 use crate::host::time;
 use crate::journal::{Journal, JournalError};
 use crate::passes::{Looked, Ticket};
-use crate::record;
+use crate::record::{self, Kept};
 use crate::types::{RelPath, UnixMillis};
 use crate::world::World;
 
@@ -33,8 +34,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub enum Request {
     /// Let parked and waiting files try again; no path = all of the mirror.
     Retry { mirror: String, paths: Vec<Vec<u8>> },
-    /// End the mirror's hold and let `count` deletes go past the budget.
-    Release { mirror: String, count: u32 },
+    /// Call deletes back: the attachments stay although their files are gone.
+    Keep { mirror: String, paths: Vec<Vec<u8>> },
+    /// End these holds of the mirror, if exactly `count` files are gone, and let their deletes go past the budget.
+    Release { mirror: String, holds: Vec<String>, count: u64 },
     /// Look at the whole mirror now; with a ticket: what became of the look it is for.
     Look { mirror: String, ticket: Option<Ticket> },
 }
@@ -42,7 +45,10 @@ pub enum Request {
 impl Request {
     fn mirror(&self) -> &str {
         match self {
-            Self::Retry { mirror, .. } | Self::Release { mirror, .. } | Self::Look { mirror, .. } => mirror,
+            Self::Retry { mirror, .. }
+            | Self::Keep { mirror, .. }
+            | Self::Release { mirror, .. }
+            | Self::Look { mirror, .. } => mirror,
         }
     }
 }
@@ -133,14 +139,45 @@ fn act(tx: &crate::journal::Tx<'_>, request: &Request) -> Result<Result<Reply, S
             }
             Ok(Ok(Reply { done, text: format!("{done} of {} files try again", wanted.len()), pass: None }))
         }
-        Request::Release { count, .. } => {
-            let Some(hold) = mirror.hold else { return Ok(Err(format!("the mirror `{name}` is not held"))) };
-            record::release(tx, mirror.id, *count, now)?;
-            let text = format!("the hold {} of `{name}` is released", hold.code);
-            Ok(Ok(Reply { done: 1, text, pass: None }))
+        Request::Keep { paths, .. } => {
+            let (mut done, mut lines) = (0, Vec::with_capacity(paths.len()));
+            for path in paths.iter().filter_map(|path| RelPath::new(path.as_slice())) {
+                let kept = record::keep(tx, mirror.id, &path, now)?;
+                done += u64::from(matches!(kept, Kept::Now | Kept::Already));
+                lines.push(format!("{path}: {}", said(kept)));
+            }
+            Ok(Ok(Reply { done, text: lines.join("\n"), pass: None }))
+        }
+        Request::Release { holds, count, .. } => {
+            let gone = tx.waiting_deletes(mirror.id)?;
+            if gone != *count {
+                return Ok(Err(format!("by now {gone} files are gone, not {count}: nothing was released, look again")));
+            }
+            if let Some(hold) = mirror.holds.iter().find(|hold| !holds.iter().any(|shown| hold.code.as_str() == shown))
+            {
+                return Ok(Err(format!("by now it is held by {} too: nothing was released, look again", hold.code)));
+            }
+            let shown: Vec<HoldCode> = holds.iter().filter_map(|code| HoldCode::parse(code)).collect();
+            let ended = record::release(tx, mirror.id, &shown, now)?;
+            if ended.is_empty() {
+                return Ok(Err(format!("the mirror `{name}` is not held")));
+            }
+            let codes: Vec<&str> = ended.iter().map(|code| code.as_str()).collect();
+            let text = format!("the hold {} of `{name}` is released", codes.join(" and "));
+            Ok(Ok(Reply { done: ended.len() as u64, text, pass: None }))
         }
         // Nothing is written for it, and only a daemon can look.
         Request::Look { .. } => Ok(Err("no daemon runs that could look".to_owned())),
+    }
+}
+
+/// What happened to one file, in words.
+fn said(kept: Kept) -> &'static str {
+    match kept {
+        Kept::Now => "its delete is called back; the attachment stays at Connect until the file comes back",
+        Kept::Already => "kept already",
+        Kept::Sent => "not kept: its delete was sent to Connect and cannot be called back",
+        Kept::NotWaiting => "not kept: it does not wait to be deleted",
     }
 }
 
@@ -228,7 +265,7 @@ async fn after(world: &World, request: &Request) {
     if let Some(mirror) = world.mirrors.iter().find(|m| m.config.name == request.mirror()) {
         let id = mirror.id;
         if let Ok(Some(row)) = world.journal.write(move |tx| tx.mirror(id)).await {
-            mirror.adopt_hold(row.hold);
+            mirror.adopt_holds(row.holds);
         }
         mirror.bell.look_everywhere("asked for by hand");
     }

@@ -55,6 +55,9 @@ struct Case {
 
 struct Waiting {
     attachment: Attachment,
+    /// Time since its complete call when it was taken, and when that was: no step of the wall clock counts.
+    age: Duration,
+    taken: Instant,
     warned: bool,
 }
 
@@ -104,7 +107,7 @@ impl Follow {
                             () = stop.cancelled() => return Ok(()),
                             asked = pulse.beating(self.ask(&case)) => match asked {
                                 // A full disk passes: what was answered is asked again.
-                                Err(error) if error.is_passing() => self.world.journal_trouble(&error),
+                                Err(error) if error.may_heal() => self.world.journal_trouble(&error),
                                 other => other?,
                             },
                         }
@@ -125,7 +128,9 @@ impl Follow {
         if !case.mirrors.contains(&attachment.mirror) {
             case.mirrors.push(attachment.mirror);
         }
-        case.waiting.insert(attachment.id, Waiting { attachment, warned: false });
+        let age = attachment.age(UnixMillis::now());
+        let waiting = Waiting { attachment, age, taken: Instant::now(), warned: false };
+        case.waiting.insert(waiting.attachment.id, waiting);
     }
 
     /// The case to ask about: the most overdue one of the mirror whose turn it is.
@@ -184,8 +189,7 @@ impl Follow {
             self.cases.remove(arn);
             return Ok(());
         }
-        let now = UnixMillis::now();
-        let youngest = case.waiting.values().map(|w| w.attachment.age(now)).min().unwrap_or_default();
+        let youngest = case.waiting.values().map(Waiting::age).min().unwrap_or_default();
         let more = case.waiting.len() > PAGE && youngest > follow_gap(Duration::ZERO);
         case.next = Instant::now() + if more { Duration::ZERO } else { follow_gap(youngest) };
         Ok(())
@@ -193,9 +197,14 @@ impl Follow {
 }
 
 impl Waiting {
+    /// Time since Connect took the complete call.
+    fn age(&self) -> Duration {
+        self.age.saturating_add(self.taken.elapsed())
+    }
+
     /// Says once that a scan takes long, and gives up on one that cannot end any more.
     async fn watch(&mut self, world: &World) -> Result<(), JournalError> {
-        let (id, age) = (self.attachment.id, self.attachment.age(UnixMillis::now()));
+        let (id, age) = (self.attachment.id, self.age());
         if age >= LONG && !self.warned {
             self.warned = true;
             let name = world.show(&self.attachment.path);

@@ -3,6 +3,7 @@
 mod aws;
 mod child;
 mod cli;
+mod clock;
 mod config;
 mod control;
 mod core;

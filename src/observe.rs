@@ -185,8 +185,8 @@ pub fn read(root: &Root, path: &RelPath, expected: &Stat, stop: &dyn Fn() -> boo
     let unreadable = |error: &io::Error| {
         let passing =
             matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ResourceBusy | io::ErrorKind::Interrupted);
-        // EMFILE and ENFILE say nothing about this file.
-        let passing = passing || matches!(error.raw_os_error(), Some(23 | 24));
+        // Without descriptors nothing is known of this file.
+        let passing = passing || scan::is_exhausted(error);
         (!passing).then(|| Seen::Present(*expected, Content::Unreadable(format!("{error}"))))
     };
     let file = match root.open(path) {
@@ -200,8 +200,15 @@ pub fn read(root: &Root, path: &RelPath, expected: &Stat, stop: &dyn Fn() -> boo
     }
 }
 
-/// Whether another identity is still the same folder (a device number can change at boot): most of a sample of
-/// known files must be there as they were. No sample: no reason to doubt.
+/// Known files looked at to tell a folder by, of either kind.
+const SAMPLE: usize = 16;
+
+/// Whether the folder is the one that the journal knows.
+///
+/// File system, device, inode and time of making of the root tell; where one of them differs (device numbers change at
+/// a boot, a remount, a move of the volume), known files have to: at least half of a sample must be as they were, and
+/// at least one of the newest, since an older state of the same disk holds most of the others. No sample: no reason to
+/// doubt. Equal inodes count, equal content does not: a copy is another folder, which a person may accept.
 ///
 /// # Errors
 /// The journal's.
@@ -211,19 +218,19 @@ pub fn is_same_folder(
     mirror: &Mirror,
     view: &View,
 ) -> Result<bool, JournalError> {
-    const SAMPLE: usize = 20;
-    if known.is_none_or(|known| known == root.identity()) {
+    if known.is_none_or(|known| known.is_same_as(&root.identity())) {
         return Ok(true);
     }
-    let sample: Vec<FileRow> =
-        view.files_from(mirror.id, None, SAMPLE)?.into_iter().filter(|row| row.hash.is_some()).collect();
-    let there = sample.iter().filter(|row| match root.stat(&row.path) {
+    let sample = view.sample(mirror.id, SAMPLE)?;
+    let as_it_was = |row: &&FileRow| match root.stat(&row.path) {
         Look::File(stat) => {
             (stat.inode, stat.size, stat.mtime_ns) == (row.stat.inode, row.stat.size, row.stat.mtime_ns)
         }
         _ => false,
-    });
-    Ok(there.count() * 2 >= sample.len())
+    };
+    let there = sample.spread.iter().filter(as_it_was).count();
+    let newest = sample.newest.is_empty() || sample.newest.iter().any(|row| as_it_was(&row));
+    Ok(there * 2 >= sample.spread.len() && newest)
 }
 
 /// The walk's entries against the journal's rows.

@@ -47,8 +47,8 @@ pub async fn preview(config: &Config) -> Result<Vec<Planned>, Fatal> {
             let row = reader.mirror_by_name(&mirror.name)?;
             // A mirror that the journal does not know yet has no rows under any id.
             let id = row.as_ref().map_or(MirrorId(-1), |row| row.id);
-            let hold = row.as_ref().and_then(|row| row.hold.clone());
-            let mirror = Mirror::new(id, mirror.clone(), domain.clone(), hold);
+            let holds = row.as_ref().map(|row| row.holds.clone()).unwrap_or_default();
+            let mirror = Mirror::new(id, mirror.clone(), domain.clone(), holds);
             one(&mirror, &reader, row.and_then(|row| row.identity), &mut planned)?;
         }
         Ok(planned)
@@ -76,9 +76,11 @@ fn one(
         return Ok(());
     }
     let mut failed = None;
+    let mut changed = 0;
     let pass =
         observe::pass(&root, mirror, reader, None, &|| {}, &mut |seen| match decide(&root, mirror, reader, seen) {
             Ok((observation, step)) => {
+                changed += u64::from(matches!(step, Step::Queue { why: plan::QueueWhy::Changed, .. }));
                 say.step(&observation.path, &step);
                 ControlFlow::Continue(())
             }
@@ -98,8 +100,16 @@ fn one(
         }
         Err(ObserveError::Journal(error)) => return Err(error.into()),
     };
+    for hold in mirror.holds() {
+        say.held(format!("{}: {}", hold.code, hold.detail));
+    }
     for (folder, error) in &pass.unlisted {
         say.add(folder, "hold", format!("cannot be listed, nothing below it is touched: {error}"), None);
+    }
+    let tracked = reader.older_present(mirror.id, UnixMillis(i64::MAX))?;
+    let released = reader.mirror(mirror.id)?.is_some_and(|row| row.changes_released);
+    if plan::weigh_changes(tracked, 0, changed) == plan::Changes::All && !released {
+        say.held(format!("{changed} of {tracked} attached files have new content; nothing is uploaded or deleted"));
     }
     absences(&root, mirror, reader, &pass, &mut say)?;
     Ok(())
@@ -114,19 +124,28 @@ fn absences(
     say: &mut Say<'_>,
 ) -> Result<(), JournalError> {
     let id = mirror.id;
-    let tracked = reader.tracked_count(id)?;
+    let (tracked, now) = (reader.tracked_count(id)?, UnixMillis::now());
     let released = u64::from(reader.mirror(id)?.map_or(0, |row| row.released));
-    if plan::is_emptied(tracked, pass.known_present) && released == 0 {
-        say.held(format!("none of the {tracked} attached files is left in the folder; nothing is deleted"));
-        return Ok(());
-    }
-    let mut due = Vec::new();
+    let (mut due, mut newly) = (Vec::new(), 0);
     for path in &pass.absent {
         let observation = Observation { path: path.clone(), seen: Seen::Absent };
         match decide(root, mirror, reader, observation)? {
             (observation, Step::DeleteDue) => due.push(observation.path),
-            (observation, step) => say.step(&observation.path, &step),
+            (observation, step) => {
+                newly += u64::from(matches!(step, Step::BeginGrace { .. }));
+                say.step(&observation.path, &step);
+            }
         }
+    }
+    // As after the graces that a pass would begin now.
+    let (waiting, first) = reader.unannounced_deletes(id)?;
+    let missing = waiting + newly;
+    let older = reader.older_present(id, first.unwrap_or(now).min(now))?.saturating_sub(newly);
+    if plan::is_emptied(missing, older) && missing > released {
+        say.held(format!(
+            "{missing} attached files are gone, and none that was there with them is left; nothing is deleted"
+        ));
+        return Ok(());
     }
     let recent = reader.deletes_since(id, UnixMillis(UnixMillis::now().0 - 3_600_000))?;
     match plan::allow_deletes(due.len() as u64, tracked, recent, released, &mirror.config.delete_budget) {

@@ -24,6 +24,11 @@ pub use root::{Root, RootFault, open_root};
 use crate::core::model::Stat;
 use crate::types::RelPath;
 
+/// Whether the process or the host has no descriptor left, which says nothing about what was to be opened.
+pub fn is_exhausted(error: &std::io::Error) -> bool {
+    rustix::io::Errno::from_io_error(error).is_some_and(sys::is_exhausted)
+}
+
 /// What a directory entry is when it is neither a regular file nor a folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OtherKind {

@@ -1,9 +1,11 @@
-//! Faults of the environment: the network, the endpoint, the credentials, the clock, the journal's disk.
+//! Faults of the environment: the network, the endpoint, the credentials, the clock, the journal's disk, descriptors.
 //!
 //! They say nothing about any file, so they pause all calls instead of using up a file's tries. One log line when
-//! it starts, at most one every 30 s while it lasts, one when it ends.
+//! it starts, at most one every 30 s while it lasts, one when it ends; one that comes and goes within 30 s is one
+//! storm to the log. Kinds are kept apart: the end of one is not the end of another.
 
-use std::sync::{Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::aws::{Failure, Next};
@@ -13,39 +15,55 @@ use crate::journal::JournalError;
 
 /// Longest pause between two probes.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// Least time between two log lines about the same storm.
+/// Least time between two log lines about the same kind of storm.
 const LOG_GAP: Duration = Duration::from_secs(30);
 
-/// What is the matter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What is the matter; what is named first when there is more than one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Trouble {
-    Offline,
-    Credentials,
     Journal,
+    /// No file can be opened: the limit of the process or of the host.
+    Handles,
+    Credentials,
+    /// AWS refuses requests because this host's clock is wrong.
+    Clock,
+    Offline,
 }
 
 #[derive(Debug)]
 struct Storm {
-    trouble: Trouble,
     text: String,
     began: Instant,
     probes: u32,
     until: Instant,
-    logged: Instant,
+    /// The last line about it; `None` when it began too soon after the last of its kind to be told.
+    logged: Option<Instant>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    storms: BTreeMap<Trouble, Storm>,
+    /// When the last storm of the kind was told of.
+    told: BTreeMap<Trouble, Instant>,
 }
 
 /// Whether calls make sense at present.
 #[derive(Debug, Default)]
-pub struct Weather(Mutex<Option<Storm>>);
+pub struct Weather(Mutex<State>);
 
 impl Weather {
     /// Takes note of a failure. `true` if it is one of the environment.
     pub fn note(&self, failure: &Failure, random: f64) -> bool {
         let trouble = match failure.next {
             Next::Offline => Trouble::Offline,
+            Next::Credentials if failure.blames_clock() => Trouble::Clock,
             Next::Credentials => Trouble::Credentials,
             _ => return false,
         };
+        if failure.http.is_some() {
+            // It was answered.
+            self.over(|trouble| trouble == Trouble::Offline);
+        }
         self.blow(trouble, failure.to_string(), random);
         true
     }
@@ -55,37 +73,57 @@ impl Weather {
         self.blow(Trouble::Journal, error.to_string(), 1.0);
     }
 
+    /// Nothing can be opened, so nothing can be said of any file or folder.
+    pub fn no_handles(&self, text: &str) {
+        self.blow(Trouble::Handles, text.to_owned(), 0.0);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn blow(&self, trouble: Trouble, text: String, random: f64) {
         let now = Instant::now();
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match state.as_mut().filter(|storm| storm.trouble == trouble) {
+        let state = &mut *self.state();
+        match state.storms.get_mut(&trouble) {
             // Calls that were under way when it began fail too; only a probe after the pause counts.
             Some(storm) if now < storm.until => {}
             Some(storm) => {
                 storm.probes += 1;
                 storm.until = now + pause(storm.probes, random);
-                if now.saturating_duration_since(storm.logged) >= LOG_GAP {
-                    storm.logged = now;
+                if state.told.get(&trouble).is_none_or(|told| now.saturating_duration_since(*told) >= LOG_GAP) {
+                    state.told.insert(trouble, now);
+                    storm.logged = Some(now);
                     tracing::warn!(for_s = storm.began.elapsed().as_secs(), "still {}: {text}", words(trouble));
                 }
                 storm.text = text;
             }
             None => {
-                tracing::warn!("{}: {text}; waiting, no file's tries are used up", words(trouble));
-                let until = now + pause(0, random);
-                *state = Some(Storm { trouble, text, began: now, probes: 0, until, logged: now });
+                let logged =
+                    state.told.get(&trouble).is_none_or(|told| now.saturating_duration_since(*told) >= LOG_GAP);
+                if logged {
+                    state.told.insert(trouble, now);
+                    tracing::warn!("{}: {text}; waiting, no file's tries are used up", words(trouble));
+                }
+                let (until, logged) = (now + pause(0, random), logged.then_some(now));
+                state.storms.insert(trouble, Storm { text, began: now, probes: 0, until, logged });
             }
         }
     }
 
-    /// A call was answered: the network and the credentials are good. It says nothing about the journal.
+    /// A call was answered: the network, the credentials and the clock are good. It says nothing about this host.
     pub fn clear(&self) {
-        self.over(|trouble| trouble != Trouble::Journal);
+        self.over(|trouble| matches!(trouble, Trouble::Offline | Trouble::Credentials | Trouble::Clock));
     }
 
     /// The journal took a write.
     pub fn journal_is_good(&self) {
         self.over(|trouble| trouble == Trouble::Journal);
+    }
+
+    /// A folder could be opened.
+    pub fn handles_are_free(&self) {
+        self.over(|trouble| trouble == Trouble::Handles);
     }
 
     /// A call was refused for a reason of its own, so it came through.
@@ -97,22 +135,32 @@ impl Weather {
     }
 
     fn over(&self, which: impl Fn(Trouble) -> bool) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(storm) = state.take_if(|storm| which(storm.trouble)) {
-            tracing::info!(after_s = storm.began.elapsed().as_secs(), "no longer {}", words(storm.trouble));
-        }
+        self.state().storms.retain(|trouble, storm| {
+            let over = which(*trouble);
+            if over && storm.logged.is_some() {
+                tracing::info!(after_s = storm.began.elapsed().as_secs(), "no longer {}", words(*trouble));
+            }
+            !over
+        });
     }
 
     /// Until when no call should be made.
     pub fn paused_until(&self) -> Option<Instant> {
-        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        state.as_ref().map(|storm| storm.until).filter(|until| *until > Instant::now())
+        let until = self.state().storms.values().map(|storm| storm.until).max();
+        until.filter(|until| *until > Instant::now())
     }
 
     /// What is the matter, since how many probes, in words.
     pub fn trouble(&self) -> Option<(Trouble, u32, String)> {
-        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        state.as_ref().map(|storm| (storm.trouble, storm.probes, storm.text.clone()))
+        let state = self.state();
+        state.storms.first_key_value().map(|(trouble, storm)| (*trouble, storm.probes, storm.text.clone()))
+    }
+
+    /// Why AWS refuses to talk to this host, in words: the credentials or the clock.
+    pub fn refusal(&self) -> Option<String> {
+        let state = self.state();
+        let storm = state.storms.get(&Trouble::Credentials).or_else(|| state.storms.get(&Trouble::Clock));
+        storm.map(|storm| storm.text.clone())
     }
 }
 
@@ -125,6 +173,8 @@ fn words(trouble: Trouble) -> &'static str {
     match trouble {
         Trouble::Offline => "out of reach of the service",
         Trouble::Credentials => "refused by AWS for its credentials",
+        Trouble::Clock => "refused by AWS for its clock",
+        Trouble::Handles => "without descriptors to open files with",
         Trouble::Journal => "without a journal that takes writes",
     }
 }
@@ -165,5 +215,44 @@ mod tests {
             weather.note(&failure(Next::Offline), 1.0);
         }
         assert_eq!(weather.trouble().map(|(_, probes, _)| probes), Some(0));
+    }
+
+    #[test]
+    fn the_end_of_one_storm_is_not_the_end_of_another() {
+        let weather = Weather::default();
+        weather.journal(&JournalError::internal("x"));
+        weather.no_handles("EMFILE");
+        weather.note(&failure(Next::Offline), 1.0);
+        weather.clear();
+        assert_eq!(weather.trouble().map(|(trouble, ..)| trouble), Some(Trouble::Journal));
+        weather.journal_is_good();
+        assert_eq!(weather.trouble().map(|(trouble, ..)| trouble), Some(Trouble::Handles));
+        weather.handles_are_free();
+        assert_eq!(weather.trouble(), None);
+    }
+
+    #[test]
+    fn an_answer_ends_being_offline_even_when_it_is_a_refusal() {
+        let weather = Weather::default();
+        weather.note(&failure(Next::Offline), 1.0);
+        weather.note(&Failure { http: Some(403), ..failure(Next::Credentials) }, 1.0);
+        assert_eq!(weather.trouble().map(|(trouble, ..)| trouble), Some(Trouble::Credentials));
+        let clock = Failure { message: format!("{}; x", crate::aws::WRONG_CLOCK), ..failure(Next::Credentials) };
+        weather.clear();
+        assert_eq!(weather.refusal(), None);
+        weather.note(&clock, 1.0);
+        assert_eq!(weather.trouble().map(|(trouble, ..)| trouble), Some(Trouble::Clock));
+        assert!(weather.refusal().unwrap().contains("clock"));
+    }
+
+    #[test]
+    fn a_storm_that_comes_and_goes_is_told_once() {
+        let weather = Weather::default();
+        for n in 0..3 {
+            weather.note(&failure(Next::Offline), 1.0);
+            let logged = weather.state().storms[&Trouble::Offline].logged.is_some();
+            assert_eq!(logged, n == 0);
+            weather.clear();
+        }
     }
 }

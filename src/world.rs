@@ -1,6 +1,7 @@
 //! What the tasks share: the journal, the client, the mirrors, the weather, and the bells between them.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, OnceCell, mpsc};
@@ -8,7 +9,7 @@ use tokio::sync::{Notify, OnceCell, mpsc};
 use crate::aws::{Client, Failure, Next};
 use crate::config;
 use crate::core::model::{Attachment, EventKind, Hold, HoldCode, MirrorId};
-use crate::core::plan::{Rules, Target};
+use crate::core::plan::{self, Rules, Target};
 use crate::crash::{self, Point};
 use crate::host;
 use crate::journal::{Journal, JournalError, NewEvent};
@@ -29,19 +30,23 @@ pub struct Mirror {
     pub bell: Bell,
     /// Numbers of the full passes, for who waits for one.
     pub passes: Passes,
-    hold: Mutex<Option<Hold>>,
+    /// The one to show first at the front.
+    holds: Mutex<Vec<Hold>>,
+    /// Nearly all files changed by `stat`, and whether their content did is being found out.
+    suspect: AtomicBool,
 }
 
 impl Mirror {
-    /// A mirror with the hold that the journal holds for it.
-    pub fn new(id: MirrorId, config: config::Mirror, domain: Option<String>, hold: Option<Hold>) -> Self {
+    /// A mirror with the holds that the journal has for it.
+    pub fn new(id: MirrorId, config: config::Mirror, domain: Option<String>, holds: Vec<Hold>) -> Self {
         Self {
             id,
             config,
             domain: domain.map_or_else(OnceCell::new, |arn| OnceCell::new_with(Some(arn))),
             bell: Bell::default(),
             passes: Passes::default(),
-            hold: Mutex::new(hold),
+            holds: Mutex::new(holds),
+            suspect: AtomicBool::new(false),
         }
     }
 
@@ -64,63 +69,111 @@ impl Mirror {
         }
     }
 
-    /// The hold in force.
-    pub fn hold(&self) -> Option<Hold> {
-        self.hold.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The holds in force, the one to show first at the front.
+    pub fn holds(&self) -> Vec<Hold> {
+        self.holds.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The hold in force, by its code.
-    pub fn hold_code(&self) -> Option<HoldCode> {
-        self.hold.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|hold| hold.code)
+    /// Whether this hold is in force.
+    pub fn is_held_by(&self, code: HoldCode) -> bool {
+        self.any_hold(|held| held == code)
     }
 
-    /// Puts a hold in force, or ends it: journaled with an event, logged once. The same code again only keeps it.
+    /// Whether a hold of which `which` is true is in force.
+    pub fn any_hold(&self, which: impl Fn(HoldCode) -> bool) -> bool {
+        self.holds.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|hold| which(hold.code))
+    }
+
+    /// Whether nothing may be uploaded at present: by a hold, or until it is known whether nearly all files changed.
+    pub fn stops_uploads(&self) -> bool {
+        self.suspect.load(Ordering::Acquire) || self.any_hold(HoldCode::stops_uploads)
+    }
+
+    /// Whether any hold is in force: deletes that follow from an absence wait.
+    pub fn stops_deletes(&self) -> bool {
+        self.any_hold(|_| true)
+    }
+
+    /// Whether a hold keeps this attachment from being deleted: any hold, what is to go because its file is gone;
+    /// `all-changed`, also what is to go because new content took its place, for the old may be wanted back. The
+    /// clean-up of our own attempts goes on.
+    pub fn holds_back(&self, attachment: &Attachment) -> bool {
+        match attachment.reason.as_deref() {
+            Some(plan::ABSENT) => self.stops_deletes(),
+            Some(plan::REPLACED) => self.is_held_by(HoldCode::AllChanged),
+            _ => false,
+        }
+    }
+
+    /// Uploads wait until it is known whether nearly all files changed; returns what was so before.
+    pub fn set_suspect(&self, suspect: bool) -> bool {
+        self.suspect.swap(suspect, Ordering::AcqRel)
+    }
+
+    /// Puts a hold in force beside the others: journaled with an event, logged once. Where it is in force already,
+    /// only its words are kept up to date.
     ///
     /// # Errors
     /// The journal's.
-    pub async fn set_hold(&self, journal: &Journal, hold: Option<(HoldCode, String)>) -> Result<(), JournalError> {
-        let before = self.hold();
-        if before.as_ref().map(|h| h.code) == hold.as_ref().map(|(code, _)| *code) {
+    pub async fn begin_hold(&self, journal: &Journal, code: HoldCode, detail: String) -> Result<(), JournalError> {
+        let known = self.holds().into_iter().find(|hold| hold.code == code);
+        if known.as_ref().is_some_and(|known| known.detail == detail) {
             return Ok(());
         }
-        // Only a person ends it: a passing fault that took its place would end by itself, and with it the hold.
-        let by_person =
-            before.as_ref().is_some_and(|h| matches!(h.code, HoldCode::JournalRebuilt | HoldCode::AllChanged));
-        if by_person && hold.is_some() {
-            return Ok(());
+        let (id, now, is_new) = (self.id, UnixMillis::now(), known.is_none());
+        let hold = Hold { code, detail, since: known.map_or(now, |known| known.since) };
+        if is_new {
+            let name = &self.config.name;
+            tracing::warn!(mirror = %name, hold = %code, "held: {}. {}", hold.detail, code.remedy());
         }
-        let now = UnixMillis::now();
-        let next = hold.map(|(code, detail)| Hold { code, detail, since: now });
-        let name = &self.config.name;
-        match (&next, &before) {
-            (Some(hold), _) => {
-                tracing::warn!(mirror = %name, hold = %hold.code, "held: {}. {}", hold.detail, hold.code.remedy());
-            }
-            (None, Some(hold)) => {
-                tracing::info!(mirror = %name, hold = %hold.code, "the hold has ended: its cause is gone")
-            }
-            (None, None) => {}
-        }
-        let (id, written, ended) = (self.id, next.clone(), before.map(|hold| hold.code));
+        let written = hold.clone();
         crash::at(Point::HoldBefore);
         journal
             .write(move |tx| {
-                tx.set_hold(id, written.as_ref())?;
-                let (kind, detail) = match &written {
-                    Some(hold) => (EventKind::Held, serde_json::json!({ "hold": hold.code, "text": hold.detail })),
-                    None => (EventKind::Released, serde_json::json!({ "text": "its cause is gone", "hold": ended })),
-                };
+                tx.put_hold(id, &written)?;
+                if is_new {
+                    let detail = serde_json::json!({ "hold": written.code, "text": written.detail });
+                    let kind = EventKind::Held;
+                    tx.add_event(&NewEvent { mirror: id, path: None, attachment: None, kind, detail }, now)?;
+                }
+                Ok(())
+            })
+            .await?;
+        crash::at(Point::HoldAfter);
+        let mut holds = self.holds.lock().unwrap_or_else(PoisonError::into_inner);
+        holds.retain(|hold| hold.code != code);
+        holds.push(hold);
+        Hold::sort(&mut holds);
+        Ok(())
+    }
+
+    /// Ends a hold whose cause is gone for certain; the others stay. Whether it was in force.
+    ///
+    /// # Errors
+    /// The journal's.
+    pub async fn end_hold(&self, journal: &Journal, code: HoldCode) -> Result<bool, JournalError> {
+        if !self.is_held_by(code) {
+            return Ok(false);
+        }
+        tracing::info!(mirror = %self.config.name, hold = %code, "the hold has ended: its cause is gone");
+        let (id, now) = (self.id, UnixMillis::now());
+        crash::at(Point::HoldBefore);
+        journal
+            .write(move |tx| {
+                tx.end_hold(id, code)?;
+                let detail = serde_json::json!({ "text": "its cause is gone", "hold": code });
+                let kind = EventKind::Released;
                 tx.add_event(&NewEvent { mirror: id, path: None, attachment: None, kind, detail }, now).map(drop)
             })
             .await?;
         crash::at(Point::HoldAfter);
-        *self.hold.lock().unwrap_or_else(PoisonError::into_inner) = next;
-        Ok(())
+        self.holds.lock().unwrap_or_else(PoisonError::into_inner).retain(|hold| hold.code != code);
+        Ok(true)
     }
 
     /// Takes over what was changed in the journal by hand.
-    pub fn adopt_hold(&self, hold: Option<Hold>) {
-        *self.hold.lock().unwrap_or_else(PoisonError::into_inner) = hold;
+    pub fn adopt_holds(&self, holds: Vec<Hold>) {
+        *self.holds.lock().unwrap_or_else(PoisonError::into_inner) = holds;
     }
 }
 

@@ -105,6 +105,16 @@ pub struct Failure {
     pub hint: Option<Duration>,
 }
 
+/// What a failure's text begins with when the host's clock is the likely cause.
+pub const WRONG_CLOCK: &str = "this host's clock seems wrong, check its time synchronisation";
+
+impl Failure {
+    /// Whether this host's clock is the likely cause.
+    pub fn blames_clock(&self) -> bool {
+        self.message.starts_with(WRONG_CLOCK)
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.op, self.code)?;

@@ -38,6 +38,8 @@ pub use answer::{Grant, Remote, RemoteStatus, StartRequest};
 pub use body::Body;
 #[cfg(test)]
 pub use failure::Op;
+#[cfg(test)]
+pub use failure::WRONG_CLOCK;
 pub use failure::{Failure, Next};
 pub use pace::Usage;
 

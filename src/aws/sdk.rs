@@ -12,7 +12,7 @@ use aws_smithy_types::date_time::{DateTime, Format};
 use aws_smithy_types::error::operation::SerializationError;
 
 use super::classify::{Cause, Class, Reason, classify};
-use super::failure::{Failure, Op};
+use super::failure::{Failure, Op, WRONG_CLOCK};
 use super::text::{chain, clean};
 
 /// An error answer of the service is never this long; more is not read for its reason.
@@ -67,7 +67,7 @@ pub(super) struct Answered<'a> {
 pub(super) fn build(op: Op, class: Class, code: String, message: &str, answer: Answered<'_>) -> Failure {
     let mut message = clean(message);
     if class.clock {
-        message = clean(&format!("this host's clock seems wrong, check its time synchronisation; {message}"));
+        message = clean(&format!("{WRONG_CLOCK}; {message}"));
     }
     let code = match (code.is_empty(), answer.http) {
         (false, _) => clean(&code),

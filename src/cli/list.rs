@@ -61,6 +61,8 @@ struct Line<'a> {
     name: Option<String>,
     next_attempt: Option<String>,
     absent_since: Option<String>,
+    /// Of a file that is gone here and not kept: the end of its grace.
+    delete_after: Option<String>,
 }
 
 pub fn run(args: &Args, config: Option<&Path>, out: &mut Out) -> Ended {
@@ -157,7 +159,14 @@ fn line<'a>(mirror: &'a Known, row: &'a FileRow, best: Option<&Attachment>, doma
         name: best.map(|a| a.name.clone()),
         next_attempt: row.next_attempt.map(|at| at.to_string()),
         absent_since: row.absent_since.map(|at| at.to_string()),
+        delete_after: delete_after(mirror, row).map(|at| at.to_string()),
     }
+}
+
+fn delete_after(mirror: &Known, row: &FileRow) -> Option<UnixMillis> {
+    let grace = mirror.config.as_ref()?.delete_grace;
+    let since = row.absent_since.filter(|_| row.verdict == Verdict::Deleting)?;
+    Some(since.plus(grace))
 }
 
 fn cells(

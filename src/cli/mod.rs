@@ -11,6 +11,7 @@ mod demo;
 mod exit;
 mod flush;
 mod get;
+mod keep;
 mod list;
 mod log;
 mod logging;
@@ -82,6 +83,7 @@ enum Command {
     Get(get::Args),
     Flush(flush::Args),
     Retry(retry::Args),
+    Keep(keep::Args),
     Release(release::Args),
     Check(check::Args),
     #[cfg(feature = "sandbox")]
@@ -127,6 +129,7 @@ fn carry_out(command: Command, config: Option<&Path>, out: &mut Out) -> Ended {
         Command::Get(args) => get::run(&args, config, out),
         Command::Flush(args) => flush::run(&args, config, out),
         Command::Retry(args) => retry::run(&args, config, out),
+        Command::Keep(args) => keep::run(&args, config, out),
         Command::Release(args) => release::run(&args, config, out),
         Command::Check(args) => check::run(&args, config, out),
         #[cfg(feature = "sandbox")]

@@ -1,7 +1,7 @@
 //! `casedrop release MIRROR`: ends a hold by hand, with open eyes.
 //!
 //! What will be deleted is shown first, and its number must come back: typed, or as `--count`. A number that is no
-//! longer right releases nothing.
+//! longer right releases nothing. With `--host` it is the journal that a person lets go: from another host to this one.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
@@ -10,9 +10,10 @@ use super::exit::{Ended, Exit, Failed};
 use super::out::Out;
 use super::words::{files, moment, plain};
 use super::{context, logging, retry};
-use crate::config::DeletePolicy;
+use crate::config::{Config, DeletePolicy};
 use crate::control::Request;
 use crate::core::model::HoldCode;
+use crate::journal::Journal;
 use crate::types::UnixMillis;
 
 /// Leaves a hold, after showing what will happen.
@@ -20,11 +21,16 @@ use crate::types::UnixMillis;
 /// Shows the hold and how many files are gone here and will be deleted at Connect; then asks for that number. Without a
 /// terminal, --count must give it exactly.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  casedrop release claims\n  casedrop release claims --count 120")]
+#[command(after_help = "Examples:\n  casedrop release claims\n  casedrop release claims --count 120
+  casedrop release --host                  this journal comes from another host and stays here")]
 pub struct Args {
     /// The mirror.
-    mirror: String,
-    /// How many files may be deleted; must be exactly the number that casedrop finds.
+    #[arg(required_unless_present = "host")]
+    mirror: Option<String>,
+    /// Lets the journal of another host work on this one, where casedrop refuses it.
+    #[arg(long, conflicts_with = "mirror")]
+    host: bool,
+    /// How many files may be deleted, or with --host are attached; must be exactly the number that casedrop finds.
     #[arg(long, value_name = "N")]
     count: Option<u64>,
 }
@@ -35,31 +41,42 @@ const SHOWN: usize = 20;
 pub fn run(args: &Args, config: Option<&Path>, out: &mut Out) -> Ended {
     let config = context::config(config)?;
     logging::start(&config.log, "warn")?;
+    let Some(name) = &args.mirror else { return take_over(args, &config, out) };
     let now = UnixMillis::now();
     let (found, _) = context::ask(&config, |view| {
-        let mirrors = match context::only(context::mirrors(&config, view)?, Some(&args.mirror)) {
+        let mirrors = match context::only(context::mirrors(&config, view)?, Some(name)) {
             Ok(mirrors) => mirrors,
             Err(failed) => return Ok(Err(failed)),
         };
         let Some(mirror) = mirrors.into_iter().next() else { return Ok(Err(Failed::usage("no such mirror"))) };
         let Some(id) = mirror.id else { return Ok(Ok((mirror, 0, Vec::new()))) };
-        Ok(Ok((mirror, view.absent_count(id)?, view.absent_due(id, now, SHOWN)?)))
+        Ok(Ok((mirror, view.waiting_deletes(id)?, view.files_with(id, "deleting", None, SHOWN)?)))
     })?;
     let (mirror, count, absent) = found?;
-    let Some(hold) = mirror.row.as_ref().and_then(|row| row.hold.clone()) else {
+    let holds = mirror.row.as_ref().map(|row| row.holds.clone()).unwrap_or_default();
+    if holds.is_empty() {
         writeln!(out, "mirror {} is not held: nothing to release", mirror.name)?;
         return Ok(Exit::Done);
-    };
-    writeln!(out, "mirror {} is held: {} since {}", mirror.name, hold.code, moment(hold.since, now))?;
-    writeln!(out, "  {}", plain(&hold.detail))?;
-    match hold.code {
-        HoldCode::RootReplaced => {
-            writeln!(out, "  The folder that now stands at {} will be taken as the mirror's.", mirror.root.display())?;
+    }
+    for hold in &holds {
+        writeln!(out, "mirror {} is held: {} since {}", mirror.name, hold.code, moment(hold.since, now))?;
+        writeln!(out, "  {}", plain(&hold.detail))?;
+        match hold.code {
+            HoldCode::RootReplaced => {
+                let root = mirror.root.display();
+                writeln!(out, "  The folder that now stands at {root} will be taken as the mirror's.")?;
+            }
+            HoldCode::RootMissing | HoldCode::RootUnreadable | HoldCode::Auth => {
+                writeln!(out, "  As long as its cause is there, the hold comes back.")?;
+            }
+            HoldCode::AllChanged => {
+                writeln!(out, "  The new contents will take the place of the old ones at Connect, this once.")?;
+            }
+            HoldCode::JournalRebuilt => {
+                writeln!(out, "  Every file will be uploaded, also those that are attached already.")?;
+            }
+            HoldCode::RootEmptied | HoldCode::DeleteBudget => {}
         }
-        HoldCode::RootMissing | HoldCode::RootUnreadable | HoldCode::Auth => {
-            writeln!(out, "  As long as its cause is there, the hold comes back.")?;
-        }
-        HoldCode::RootEmptied | HoldCode::DeleteBudget | HoldCode::AllChanged | HoldCode::JournalRebuilt => {}
     }
     let keeps = mirror.config.as_ref().is_some_and(|config| config.delete == DeletePolicy::Keep);
     if keeps {
@@ -74,9 +91,9 @@ pub fn run(args: &Args, config: Option<&Path>, out: &mut Out) -> Ended {
         writeln!(out, "    and {} more: `casedrop list --mirror {}`", count - absent.len() as u64, mirror.name)?;
     }
     out.flush()?;
-    confirm(args.count, count)?;
-    let released = u32::try_from(count).unwrap_or(u32::MAX);
-    let request = Request::Release { mirror: mirror.name.clone(), count: released };
+    confirm(args.count, count, "files gone here")?;
+    let shown = holds.iter().map(|hold| hold.code.as_str().to_owned()).collect();
+    let request = Request::Release { mirror: mirror.name.clone(), holds: shown, count };
     let reply = context::runtime(true)?.block_on(Box::pin(retry::send(&config, &request)))?;
     writeln!(
         out,
@@ -86,14 +103,38 @@ pub fn run(args: &Args, config: Option<&Path>, out: &mut Out) -> Ended {
     Ok(Exit::Done)
 }
 
+/// Moves the journal to this host.
+fn take_over(args: &Args, config: &Config, out: &mut Out) -> Ended {
+    let (found, _) = context::ask(config, |view| Ok((view.host()?, view.counts(None)?)))?;
+    let (host, counts) = found;
+    let Some((_, name, since)) = host else {
+        writeln!(out, "{}", context::no_journal(config))?;
+        return Ok(Exit::Done);
+    };
+    let attached = counts.iter().filter(|(word, _)| *word == "attached").map(|(_, n)| n).sum();
+    writeln!(out, "the journal {} belongs to the host {} since {since}", config.journal_path.display(), plain(&name))?;
+    writeln!(
+        out,
+        "  From now on this host follows, replaces and deletes what it holds: {} attached.",
+        files(attached)
+    )?;
+    writeln!(out, "  casedrop must not run on {} with a copy of it any more.", plain(&name))?;
+    out.flush()?;
+    confirm(args.count, attached, "files attached")?;
+    let journal = Journal::take_over(&config.journal_path)?;
+    journal.close();
+    writeln!(out, "released: the journal belongs to this host")?;
+    Ok(Exit::Done)
+}
+
 /// The number must come back.
-fn confirm(given: Option<u64>, count: u64) -> Result<(), Failed> {
+fn confirm(given: Option<u64>, count: u64, what: &str) -> Result<(), Failed> {
     let refused = |text: String| Failed::new(Exit::Person, format!("{text}; nothing was released"));
     let given = match given {
         Some(given) => given,
         None if std::io::stdin().is_terminal() => {
             // The question belongs to the conversation, not to the results.
-            let _ = write!(std::io::stderr(), "Type the number of files to be deleted ({count}) to go on: ");
+            let _ = write!(std::io::stderr(), "Type the number of {what} ({count}) to go on: ");
             let mut line = String::new();
             let read = std::io::stdin().read_line(&mut line);
             let answer = read.ok().and_then(|_| line.trim().parse().ok());
@@ -107,8 +148,7 @@ fn confirm(given: Option<u64>, count: u64) -> Result<(), Failed> {
     if given == count {
         return Ok(());
     }
-    Err(refused(format!("{given} is not the number of files gone here, which is {count}"))
-        .hint("look at the list again"))
+    Err(refused(format!("{given} is not the number of {what}, which is {count}")).hint("look at the list again"))
 }
 
 #[cfg(test)]
@@ -117,8 +157,8 @@ mod tests {
 
     #[test]
     fn only_the_exact_number_releases() {
-        assert_eq!(confirm(Some(3), 3), Ok(()));
-        assert_eq!(confirm(Some(2), 3).unwrap_err().exit, Exit::Person);
-        assert_eq!(confirm(Some(0), 3).unwrap_err().exit, Exit::Person);
+        assert_eq!(confirm(Some(3), 3, "files gone here"), Ok(()));
+        assert_eq!(confirm(Some(2), 3, "files gone here").unwrap_err().exit, Exit::Person);
+        assert_eq!(confirm(Some(0), 3, "files gone here").unwrap_err().exit, Exit::Person);
     }
 }

@@ -26,6 +26,10 @@ pub struct Args {
     json: bool,
 }
 
+/// Deletes that --json lists.
+const MOST_WAITING: usize = 1_000;
+/// Folders and files named for each mirror.
+const SHOWN: usize = 5;
 /// Most attachments looked at for the count of open clean-ups.
 const MOST: usize = 100_000;
 
@@ -63,7 +67,11 @@ struct Mirror {
     name: String,
     root: String,
     configured: bool,
+    /// The hold to look at first; one of `holds`.
     hold: Option<Hold>,
+    holds: Vec<Hold>,
+    /// Folders inside the root that could not be listed: nothing below them is touched.
+    unlisted: Vec<Unlisted>,
     watch: Option<String>,
     scanned_at: Option<String>,
     counts: serde_json::Map<String, serde_json::Value>,
@@ -74,6 +82,13 @@ struct Mirror {
 }
 
 #[derive(Debug, Serialize)]
+struct Unlisted {
+    path: RelPath,
+    detail: String,
+    since: String,
+}
+
+#[derive(Debug, Clone, Serialize)]
 struct Hold {
     code: &'static str,
     detail: String,
@@ -96,8 +111,21 @@ struct Deletes {
     files: u64,
     /// When the first grace ends; `None` when nothing waits or nothing will be deleted.
     next_at: Option<String>,
+    /// The first of them by path, at most 1,000.
+    waiting: Vec<Waiting>,
     #[serde(skip)]
     next: Option<UnixMillis>,
+}
+
+/// A file that is gone here and still at Connect.
+#[derive(Debug, Serialize)]
+struct Waiting {
+    path: RelPath,
+    absent_since: Option<String>,
+    /// The end of its grace; `casedrop keep` calls it back.
+    delete_after: Option<String>,
+    #[serde(skip)]
+    after: Option<UnixMillis>,
 }
 
 #[derive(Debug, Serialize)]
@@ -158,21 +186,29 @@ fn look(view: &View, mirror: &Known, now: UnixMillis) -> Result<Mirror, JournalE
         root: mirror.root.display().to_string(),
         configured: mirror.config.is_some(),
         hold: None,
+        holds: Vec::new(),
+        unlisted: Vec::new(),
         watch: None,
         scanned_at: None,
         counts: serde_json::Map::new(),
         oldest_not_visible: None,
-        deletes_waiting: Deletes { files: 0, next_at: None, next: None },
+        deletes_waiting: Deletes { files: 0, next_at: None, waiting: Vec::new(), next: None },
         scanned: None,
     };
     let Some(row) = &mirror.row else { return Ok(shown) };
-    shown.hold = row.hold.as_ref().map(|hold| Hold {
+    let hold = |hold: &crate::core::model::Hold| Hold {
         code: hold.code.as_str(),
         detail: plain(&hold.detail),
         since: hold.since.to_string(),
         remedy: hold.code.remedy(),
         at: hold.since,
-    });
+    };
+    shown.holds = row.holds.iter().map(hold).collect();
+    shown.hold = shown.holds.first().cloned();
+    let unlisted = view.unlisted(row.id)?.into_iter();
+    shown.unlisted = unlisted
+        .map(|(path, detail, since)| Unlisted { path, detail: plain(&detail), since: since.to_string() })
+        .collect();
     shown.watch.clone_from(&row.watch);
     shown.scanned = row.scanned_at;
     shown.scanned_at = row.scanned_at.map(|at| at.to_string());
@@ -188,7 +224,19 @@ fn look(view: &View, mirror: &Known, now: UnixMillis) -> Result<Mirror, JournalE
         Some((DeletePolicy::Propagate, grace)) => view.next_absent_since(row.id)?.map(|since| since.plus(grace)),
         Some((DeletePolicy::Keep, _)) | None => None,
     };
-    shown.deletes_waiting = Deletes { files: view.absent_count(row.id)?, next_at: next.map(|at| at.to_string()), next };
+    let grace = mirror.config.as_ref().map(|config| config.delete_grace);
+    let rows = view.files_with(row.id, "deleting", None, MOST_WAITING)?.into_iter();
+    let waiting = rows.map(|row| {
+        let after = row.absent_since.zip(grace).map(|(since, grace)| since.plus(grace));
+        let absent_since = row.absent_since.map(|at| at.to_string());
+        Waiting { path: row.path, absent_since, delete_after: after.map(|at| at.to_string()), after }
+    });
+    shown.deletes_waiting = Deletes {
+        waiting: waiting.collect(),
+        files: view.waiting_deletes(row.id)?,
+        next_at: next.map(|at| at.to_string()),
+        next,
+    };
     Ok(shown)
 }
 
@@ -247,10 +295,18 @@ fn show(config: &Config, report: &Report, now: UnixMillis, out: &mut Out) -> Res
         let gone = if mirror.configured { "" } else { "  (no longer configured)" };
         writeln!(out, "\nmirror     {}{gone}", mirror.name)?;
         writeln!(out, "  root     {}", mirror.root)?;
-        if let Some(hold) = &mirror.hold {
+        for hold in &mirror.holds {
             writeln!(out, "  HELD     {} since {}: {}", hold.code, moment(hold.at, now), hold.detail)?;
             writeln!(out, "           {}", hold.remedy)?;
         }
+        for folder in mirror.unlisted.iter().take(SHOWN) {
+            writeln!(
+                out,
+                "  HELD     below {}/: it cannot be listed, so nothing there is touched: {}",
+                folder.path, folder.detail
+            )?;
+        }
+        more(mirror.unlisted.len(), "folders; `casedrop status --json` has all", out)?;
         writeln!(out, "  watch    {}", mirror.watch.as_deref().unwrap_or("not yet"))?;
         let scanned = mirror.scanned.map_or_else(|| "never".to_owned(), |at| moment(at, now));
         writeln!(out, "  scanned  {scanned}")?;
@@ -263,9 +319,21 @@ fn show(config: &Config, report: &Report, now: UnixMillis, out: &mut Out) -> Res
         if deletes.files > 0 {
             let when = deletes.next.map(|at| format!(", next at {}", moment(at, now))).unwrap_or_default();
             writeln!(out, "  deletes  {} gone here, still at Connect{when}", files(deletes.files))?;
+            for waiting in deletes.waiting.iter().take(SHOWN) {
+                let after = waiting.after.map(|at| format!("  not before {}", moment(at, now))).unwrap_or_default();
+                writeln!(out, "           {}{after}", waiting.path)?;
+            }
+            more(deletes.waiting.len(), "files; `casedrop list --verdict deleting` has all", out)?;
         }
     }
     Ok(())
+}
+
+fn more(count: usize, what: &str, out: &mut Out) -> Result<(), super::exit::Failed> {
+    match count.saturating_sub(SHOWN) {
+        0 => Ok(()),
+        rest => writeln!(out, "           and {rest} more {what}"),
+    }
 }
 
 /// `3 attached, 1 parked`; zeros are left out.

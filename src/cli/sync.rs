@@ -140,7 +140,11 @@ fn show(summary: &Summary, out: &mut Out) -> Result<(), Failed> {
         writeln!(out, "\n{} left unfinished; another `casedrop sync` goes on there", files(summary.unfinished))?;
     }
     if summary.auth {
-        writeln!(out, "\nAWS refuses the credentials: renew them and see `casedrop check`")?;
+        let why = summary.temporary.as_deref().map(|why| format!(": {}", plain(why))).unwrap_or_default();
+        writeln!(
+            out,
+            "\nAWS refuses the credentials or this host's clock{why}: put that right and see `casedrop check`"
+        )?;
     } else if let Some(why) = &summary.temporary {
         writeln!(out, "\nnot brought to an end: {}; try again later", plain(why))?;
     }

@@ -84,7 +84,7 @@ impl Place {
                 attach(tx, &file(b"a.pdf", Verdict::Attached, None))?;
                 let hold =
                     Hold { code: HoldCode::DeleteBudget, detail: "3 files gone".into(), since: UnixMillis(9_000) };
-                tx.set_hold(mirror, Some(&hold))?;
+                tx.put_hold(mirror, &hold)?;
                 tx.set_watch(mirror, "native")
             })
             .unwrap();

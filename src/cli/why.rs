@@ -201,7 +201,7 @@ impl Story {
         if let Some(why) = &policy.name_mapped {
             writeln!(out, "            mapped, because {why}")?;
         }
-        if let Some(hold) = self.mirror.row.as_ref().and_then(|row| row.hold.as_ref()) {
+        for hold in self.mirror.row.iter().flat_map(|row| &row.holds) {
             writeln!(out, "  HELD      {}: {}. {}", hold.code, plain(&hold.detail), hold.code.remedy())?;
         }
         match &self.row {

@@ -2,6 +2,7 @@
 //! the other modules but `types`.
 
 pub mod budget;
+pub mod clock;
 pub mod convert;
 pub mod fair;
 pub mod hook;

@@ -50,6 +50,18 @@ pub struct RootIdentity {
     pub fsid: u64,
     pub dev: u64,
     pub inode: u64,
+    /// When the folder was made, nanoseconds since 1970, where the file system tells: a folder made anew can get the
+    /// inode of the old one, and another disk the device number.
+    pub born_ns: Option<i64>,
+}
+
+impl RootIdentity {
+    /// Whether nothing tells the two apart. A time of making that only one of them has is no difference: an older
+    /// journal did not hold it.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        let born = self.born_ns.zip(other.born_ns).is_none_or(|(a, b)| a == b);
+        born && (self.fsid, self.dev, self.inode) == (other.fsid, other.dev, other.inode)
+    }
 }
 
 /// Defines an enum whose every value has one stable text, used in the journal, JSON and messages.
@@ -96,6 +108,9 @@ words! {
     ///    │          │          │          └─▶ failed ────────┤
     ///    └──────────┴──────────┴─▶ abandoned ────────────────┴─▶ deleting ─▶ deleted
     /// ```
+    ///
+    /// One way back: a delete for an absence whose call was never made can be called back by hand, `deleting` ─▶
+    /// `approved` (`casedrop keep`).
     Stage {
         /// The token is durable; a start call may have been sent.
         Planned = "planned",
@@ -397,6 +412,20 @@ words! {
 }
 
 impl HoldCode {
+    /// Which of several holds is shown first: the one that stops most and that the others may follow from.
+    fn rank(self) -> u8 {
+        match self {
+            Self::JournalRebuilt => 0,
+            Self::RootMissing => 1,
+            Self::RootUnreadable => 2,
+            Self::RootReplaced => 3,
+            Self::AllChanged => 4,
+            Self::RootEmptied => 5,
+            Self::DeleteBudget => 6,
+            Self::Auth => 7,
+        }
+    }
+
     /// Whether uploads stop too, or only deletes.
     pub fn stops_uploads(self) -> bool {
         // Not `auth`: the calls themselves are what finds out that the credentials are good again.
@@ -413,25 +442,32 @@ impl HoldCode {
         match self {
             Self::RootMissing => "Bring the folder back (mount it, or correct `path`); the hold then ends by itself.",
             Self::RootEmptied => {
-                "If the files were removed on purpose, `casedrop release MIRROR`; else bring them back and the hold \
-                 ends by itself."
+                "If the files were removed on purpose, `casedrop release MIRROR`; else bring them all back and the \
+                 hold ends by itself (`casedrop keep PATH` for those that are gone for good)."
             }
             Self::RootReplaced => {
                 "Another folder or disk stands at the mirror's path: bring the right one back, or accept this one \
                  with `casedrop release MIRROR`."
             }
-            Self::RootUnreadable => "Give casedrop's user the right to list the folder; the hold then ends by itself.",
+            Self::RootUnreadable => {
+                "Give casedrop's user the right to list the folder, or repair its disk; the hold then ends by itself."
+            }
             Self::DeleteBudget => {
                 "More files are gone than `delete_budget` allows in an hour: if that is intended, \
-                 `casedrop release MIRROR`; else bring them back and the hold ends by itself."
+                 `casedrop release MIRROR`; else bring them all back and the hold ends by itself (`casedrop keep PATH` \
+                 for those that are gone for good)."
             }
-            Self::AllChanged => "Nearly every file changed at once: if that is intended, `casedrop release MIRROR`.",
+            Self::AllChanged => {
+                "Nearly every file has new content at once, as after encryption by malware: if that is intended, \
+                 `casedrop release MIRROR`; else bring the old content back and the hold ends by itself."
+            }
             Self::JournalRebuilt => {
                 "The journal was lost, so what is attached already is not known: put a copy of it back, or accept that \
                  every file is attached anew with `casedrop release MIRROR`."
             }
             Self::Auth => {
-                "AWS refuses the credentials: renew them and see `casedrop check`; the hold then ends by itself."
+                "AWS refuses the credentials or this host's clock: renew them, or set the clock, and see `casedrop check`; \
+                 the hold then ends by itself."
             }
         }
     }
@@ -446,6 +482,13 @@ pub struct Hold {
     pub since: UnixMillis,
 }
 
+impl Hold {
+    /// Puts the hold to show first at the front.
+    pub fn sort(holds: &mut [Hold]) {
+        holds.sort_by_key(|hold| hold.code.rank());
+    }
+}
+
 /// A row of the table `mirror`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MirrorRow {
@@ -455,7 +498,12 @@ pub struct MirrorRow {
     pub root: Vec<u8>,
     /// `None` until the first healthy scan.
     pub identity: Option<RootIdentity>,
+    /// The hold to show first; one of `holds`.
     pub hold: Option<Hold>,
+    /// All holds in force, the one to show first at the front. None masks or ends another.
+    pub holds: Vec<Hold>,
+    /// A person let the present change of nearly all files through.
+    pub changes_released: bool,
     /// Deletes that a person released past the budget, still to be used up.
     pub released: u32,
     /// End of the last full scan.

@@ -77,6 +77,13 @@ impl Known {
         self.attachments.iter().rev().find(|a| a.stage == Stage::Approved)
     }
 
+    /// Whether a person keeps the attachment although the file is gone.
+    pub fn is_kept(&self) -> bool {
+        self.attachments
+            .iter()
+            .any(|a| matches!(a.stage, Stage::Approved | Stage::Completed) && a.reason.as_deref() == Some(KEPT))
+    }
+
     /// The attempt that still goes forward.
     pub fn under_way(&self) -> Option<&Attachment> {
         self.attachments.iter().rev().find(|a| a.stage.is_under_way())
@@ -294,6 +301,10 @@ fn absent(known: &Known, rules: Rules, now: UnixMillis) -> Step {
         // It left scope, by a rule or by the configuration, before it went away: no remote change (invariant 5).
         return Step::Nothing;
     }
+    if known.is_kept() {
+        let told = row.verdict == if scanning { Verdict::Scanning } else { Verdict::Attached };
+        return if row.absent_since.is_some() && told { Step::Nothing } else { Step::Keep };
+    }
     match (row.absent_since, rules.propagate_deletes) {
         (None, true) => Step::BeginGrace { delete_after: now.plus(rules.delete_grace) },
         (None, false) => Step::Keep,
@@ -314,6 +325,8 @@ pub const ABSENT: &str = "absent";
 /// The reason an attachment is deleted because a newer one took its place.
 pub const REPLACED: &str = "replaced";
 
+/// The mark of an attachment that stays at Connect by hand while its file is gone.
+pub const KEPT: &str = "kept";
 /// The mark of an approved attachment whose file moved to a path with another case or name: it is to be replaced.
 pub const MOVED: &str = "moved";
 
@@ -340,8 +353,45 @@ pub fn allow_deletes(due: u64, tracked: u64, recent: u64, released: u64, budget:
     ))
 }
 
-/// Whether a full listing of the root looks like a lost mount rather than like deletes: nothing of at least two
-/// tracked files is left (invariant 3). One file alone may go: the delete budget allows one.
-pub fn is_emptied(tracked: u64, present: u64) -> bool {
-    tracked >= 2 && present == 0
+/// Whether a full listing of the root looks like a lost mount rather than like deletes (invariant 3): at least two
+/// attached files are `missing`, and of those that were known before the first of them went, none is present
+/// (`older_present`). What came later says nothing: strangers can be put into an empty mount point, and casedrop
+/// attaches them. One file alone may go: the delete budget allows one.
+pub fn is_emptied(missing: u64, older_present: u64) -> bool {
+    missing >= 2 && older_present == 0
+}
+
+/// Least number of attached files for [`weigh_changes`].
+const ALL_CHANGED_LEAST: u64 = 10;
+
+/// What the changed files of a mirror look like together (LESSONS L78).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Changes {
+    /// Some files changed.
+    Some,
+    /// By `stat` nearly all changed, and not all of those are read: nothing is uploaded before it is known whether
+    /// their content did. A changed time zone or a restored backup touches every file and changes none.
+    Suspect,
+    /// Nearly all have new content, as after encryption by malware.
+    All,
+}
+
+/// Whether [`weigh_changes`] can come to anything but [`Changes::Some`], told from counts that cost nothing: files
+/// whose verdict is `attached`, and those on their way to it.
+pub fn may_be_all_changed(attached: u64, open: u64) -> bool {
+    open.saturating_mul(10) >= ALL_CHANGED_LEAST.saturating_mul(9) && attached.saturating_mul(9) <= open
+}
+
+/// Weighs the changed files of a mirror: `tracked` files have an attachment that agents can see; of these, `unread`
+/// changed by `stat` and are not read yet, and `changed` have other content. Nearly all means at least 90 %, of ten
+/// or more.
+pub fn weigh_changes(tracked: u64, unread: u64, changed: u64) -> Changes {
+    let nearly_all = |files: u64| tracked >= ALL_CHANGED_LEAST && files.saturating_mul(10) >= tracked.saturating_mul(9);
+    if nearly_all(changed) {
+        Changes::All
+    } else if nearly_all(changed.saturating_add(unread)) {
+        Changes::Suspect
+    } else {
+        Changes::Some
+    }
 }

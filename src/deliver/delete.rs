@@ -3,15 +3,24 @@
 use std::sync::Arc;
 
 use crate::core::model::Attachment;
+use crate::core::plan;
 use crate::crash::{self, Point};
 use crate::host::random;
 use crate::journal::JournalError;
-use crate::record;
+use crate::record::{self, Sending};
 use crate::types::{FileId, UnixMillis};
 use crate::world::World;
 
 pub(super) async fn delete(world: Arc<World>, attachment: Attachment) -> Result<(), JournalError> {
     let (Some(file), id) = (&attachment.file_id, attachment.id) else { return Ok(()) };
+    let mut sending = Sending::Again;
+    if attachment.reason.as_deref() == Some(plan::ABSENT) {
+        // From here on it cannot be called back; if it was, there is nothing to send.
+        sending = world.journal.write(move |tx| record::sending_delete(tx, id, UnixMillis::now())).await?;
+        if sending == Sending::No {
+            return Ok(());
+        }
+    }
     match world.aws.delete(&attachment.case, file).await {
         Ok(done) => {
             world.weather.clear();
@@ -26,7 +35,16 @@ pub(super) async fn delete(world: Arc<World>, attachment: Attachment) -> Result<
         }
         Err(failure) => {
             world.failed_call(&failure, &attachment);
-            world.journal.write(move |tx| record::delete_failed(tx, id, &failure, random(), UnixMillis::now())).await
+            let unsent = sending == Sending::First && failure.certain;
+            world
+                .journal
+                .write(move |tx| {
+                    if unsent {
+                        tx.set_delete_unsent(id)?;
+                    }
+                    record::delete_failed(tx, id, &failure, random(), UnixMillis::now())
+                })
+                .await
         }
     }
 }

@@ -20,8 +20,7 @@ use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::core::fair::{self, Turns};
-use crate::core::model::{Attachment, AttachmentId, HoldCode, MirrorId, Stage};
-use crate::core::plan;
+use crate::core::model::{Attachment, AttachmentId, MirrorId, Stage};
 use crate::host::time::{self, Instant};
 use crate::journal::{JournalError, Reader};
 use crate::pulse::Pulse;
@@ -89,7 +88,13 @@ impl Delivery {
     pub async fn run(mut self, stop: CancellationToken, grace: Duration, pulse: Pulse) -> Result<(), JournalError> {
         loop {
             pulse.beat();
-            let wake = self.fill()?;
+            let wake = match self.fill() {
+                Err(error) if error.may_heal() => {
+                    self.world.journal_trouble(&error);
+                    Instant::now() + LONGEST_SLEEP
+                }
+                filled => filled?,
+            };
             tokio::select! {
                 // The stop at once; then what frees a slot, before the slots are filled again.
                 biased;
@@ -148,7 +153,7 @@ impl Delivery {
     fn fill_uploads(&mut self, now: UnixMillis) -> Result<(), JournalError> {
         let slots = self.world.uploads;
         let mut waiting: Vec<Arc<Mirror>> = self.world.mirrors.clone();
-        waiting.retain(|mirror| !mirror.hold_code().is_some_and(HoldCode::stops_uploads));
+        waiting.retain(|mirror| !mirror.stops_uploads());
         while self.uploads < slots {
             let mut in_flight: HashMap<MirrorId, usize> = HashMap::new();
             for key in self.running.values() {
@@ -226,7 +231,7 @@ impl Delivery {
     /// absence (invariant 3); the clean-up of our own attempts goes on.
     fn may_work_on(&self, attachment: &Attachment) -> bool {
         let Some(mirror) = self.world.mirror(attachment.mirror) else { return false };
-        let held = mirror.hold_code().is_some() && attachment.reason.as_deref() == Some(plan::ABSENT);
+        let held = attachment.stage == Stage::Deleting && mirror.holds_back(attachment);
         let stored = attachment.stage == Stage::Stored;
         let file_busy = self.busy.contains(&Key::File(attachment.mirror, attachment.path.clone()));
         !(held || self.busy.contains(&Key::Attachment(attachment.id)) || (stored && file_busy))

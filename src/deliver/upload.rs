@@ -4,6 +4,7 @@
 //! repeated while the URL lives; anything that outlives it is a new attempt.
 
 use std::fs::File;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,7 +33,15 @@ const CONVERT_PAUSE: Duration = Duration::from_secs(30);
 
 /// Brings one queued file to Connect, as far as it gets; all that happens is in the journal.
 pub(super) async fn upload(world: Arc<World>, mirror: Arc<Mirror>, path: RelPath) -> Result<(), JournalError> {
-    let Some((file, stat)) = open(&mirror, &path).await else { return look_again(&world, &mirror, &path).await };
+    let (file, stat) = match open(&mirror, &path).await {
+        Ok(opened) => opened,
+        Err(error) if scan::is_exhausted(&error) => {
+            // It says nothing about the file, which stays queued.
+            world.weather.no_handles(&error.to_string());
+            return Ok(());
+        }
+        Err(_) => return look_again(&world, &mirror, &path).await,
+    };
     crash::at(Point::UploadOpened);
     let Some((rule, extension)) = mirror.config.conversion(&path) else {
         return send(&world, &mirror, &path, Body { file, stat, converted: None }, stat).await;
@@ -106,7 +115,7 @@ async fn conversion(
     match convert::convert(world, rule, extension, file, version).await {
         convert::Converted::Ready { file, stat: made, version: sent } => {
             // It may have taken long: what stands there now must still be what was converted.
-            if open(mirror, path).await.is_some_and(|(_, now)| now.same_content_as(stat)) {
+            if open(mirror, path).await.is_ok_and(|(_, now)| now.same_content_as(stat)) {
                 return Ok(Some((version, Body { file, stat: made, converted: Some(sent) })));
             }
             look_again(world, mirror, path).await?;
@@ -256,16 +265,19 @@ async fn look_again(world: &World, mirror: &Mirror, path: &RelPath) -> Result<()
     Ok(())
 }
 
-/// Opens the file below the mirror's root. `None` when it is not there to be read as a regular file.
-async fn open(mirror: &Arc<Mirror>, path: &RelPath) -> Option<(Arc<File>, Stat)> {
+/// Opens the file below the mirror's root.
+///
+/// # Errors
+/// It is not there to be read as a regular file, or nothing can be opened at all.
+async fn open(mirror: &Arc<Mirror>, path: &RelPath) -> io::Result<(Arc<File>, Stat)> {
     let (mirror, path) = (Arc::clone(mirror), path.clone());
     let opened = host::blocking(move || {
-        let root = scan::open_root(&mirror.config.path).ok()?;
-        let file = root.open(&path).ok()?;
-        let stat = scan::stat_of(&file).ok()?;
-        Some((Arc::new(file), stat))
+        let root = scan::open_root(&mirror.config.path).map_err(io::Error::from)?;
+        let file = root.open(&path)?;
+        let stat = scan::stat_of(&file)?;
+        Ok((Arc::new(file), stat))
     });
-    opened.await.ok().flatten()
+    opened.await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
 fn token_bytes() -> Result<[u8; 16], JournalError> {

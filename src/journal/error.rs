@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::ErrorCode;
 
 use crate::core::model::{AttachmentId, Stage};
+use crate::types::UnixMillis;
 
 /// Why the journal could not be opened, read or written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -85,6 +86,14 @@ pub enum JournalError {
     )]
     OtherRoot { mirror: String, known: Vec<u8>, found: Vec<u8> },
 
+    #[error(
+        "the journal {} belongs to the host `{known}` (since {since}), and this is `{found}`: two hosts on copies of one \
+         journal would attach every file twice. Name another `path` in [journal] here; or, once casedrop no longer runs \
+         on `{known}`, move it here with `casedrop release --host`",
+        .path.display()
+    )]
+    OtherHost { path: PathBuf, known: String, since: UnixMillis, found: String },
+
     #[error("attachment {} is {found} and cannot become {wanted}: nothing was changed; please report this", .id.0)]
     IllegalStage { id: AttachmentId, found: Stage, wanted: Stage },
 
@@ -103,6 +112,12 @@ impl JournalError {
     /// A fault of the program's own around the journal: a task that ended, no random numbers.
     pub fn internal(detail: &str) -> Self {
         Self::Internal { path: PathBuf::new(), detail: detail.to_owned() }
+    }
+
+    /// Whether a journal that was open may get over it by itself: also what cannot be written now but could before, such
+    /// as a file system that was mounted read-only after a fault.
+    pub fn may_heal(&self) -> bool {
+        self.is_passing() || matches!(self, Self::ReadOnly { .. })
     }
 
     /// Whether it can pass without anybody's help in the program: the same request may succeed later.

@@ -15,6 +15,7 @@
 mod converted;
 mod error;
 mod hooks;
+mod host;
 mod lock;
 mod open;
 mod reader;
@@ -38,6 +39,7 @@ pub use reader::Reader;
 pub use tx::{NewAttachment, NewEvent, Tx};
 pub use view::{Counts, EventFilter, ScanRows, View};
 
+use host::Claim;
 use writer::{DEPTH, Message};
 
 /// What stood at the journal's path when it was opened for writing.
@@ -71,8 +73,23 @@ impl Journal {
     /// Opens the journal, or creates it with its folder, and keeps every other daemon off until it is closed.
     ///
     /// Blocks (up to a second for the lock, and for a check of the whole file).
+    ///
+    /// # Errors
+    /// `OtherHost` for a journal that belongs to another host, and all that may stand at the path instead.
     pub fn open(path: &Path) -> Result<Self, JournalError> {
-        let (conn, lock, origin) = open::open(path)?;
+        Self::claimed(path, Claim::Own)
+    }
+
+    /// [`Journal::open`] for a journal that belongs to this host from now on, as a person says.
+    ///
+    /// # Errors
+    /// As for [`Journal::open`], but for the host.
+    pub fn take_over(path: &Path) -> Result<Self, JournalError> {
+        Self::claimed(path, Claim::TakeOver)
+    }
+
+    fn claimed(path: &Path, claim: Claim) -> Result<Self, JournalError> {
+        let (conn, lock, origin) = open::open(path, claim)?;
         let view = View::new(conn, path);
         let (inbox, requests) = mpsc::channel(DEPTH);
         let commits = Arc::new(AtomicU64::new(0));

@@ -10,6 +10,7 @@ use rustix::fs::{Access, access};
 
 use super::Origin;
 use super::error::JournalError;
+use super::host::{self, Claim, Host};
 use super::lock::{Lock, beside};
 use crate::crash::{self, Point};
 
@@ -22,6 +23,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0002.sql"),
     include_str!("migrations/0003.sql"),
     include_str!("migrations/0004.sql"),
+    include_str!("migrations/0005.sql"),
 ];
 
 /// The version this program reads and writes (`PRAGMA user_version`).
@@ -30,7 +32,7 @@ pub(super) fn known_version() -> i64 {
 }
 
 /// Opens or creates the journal; the lock must be held as long as the connection lives.
-pub(super) fn open(path: &Path) -> Result<(Connection, Lock, Origin), JournalError> {
+pub(super) fn open(path: &Path, claim: Claim) -> Result<(Connection, Lock, Origin), JournalError> {
     if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
         DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|e| JournalError::io(folder, &e))?;
     }
@@ -60,6 +62,7 @@ pub(super) fn open(path: &Path) -> Result<(Connection, Lock, Origin), JournalErr
         return Err(JournalError::Io { path: path.to_owned(), detail });
     }
     quick_check(&conn, path)?;
+    host::check(&conn, path, &Host::here(), claim)?;
     lock.sign().map_err(|e| JournalError::io(&beside(path, ".lock"), &e))?;
     crash::at(Point::OpenSigned);
     Ok((conn, lock, origin))
@@ -149,15 +152,18 @@ pub(super) fn check(conn: &Connection, path: &Path, may_be_empty: bool) -> Resul
     Ok(version)
 }
 
+/// All steps in one transaction: nobody ever sees a version in between, and a full disk leaves the old one.
 fn migrate(conn: &mut Connection, from: i64) -> rusqlite::Result<()> {
-    for (version, sql) in (1_i64..).zip(MIGRATIONS).filter(|(version, _)| *version > from) {
-        let transaction = conn.transaction()?;
-        transaction.execute_batch(sql)?;
-        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-        transaction.pragma_update(None, "user_version", version)?;
-        transaction.commit()?;
+    if from == known_version() {
+        return Ok(());
     }
-    Ok(())
+    let transaction = conn.transaction()?;
+    for (_, sql) in (1_i64..).zip(MIGRATIONS).filter(|(version, _)| *version > from) {
+        transaction.execute_batch(sql)?;
+    }
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    transaction.pragma_update(None, "user_version", known_version())?;
+    transaction.commit()
 }
 
 fn quick_check(conn: &Connection, path: &Path) -> Result<(), JournalError> {

@@ -66,19 +66,17 @@ pub(super) fn conversion(column: usize, error: FromSqlError) -> rusqlite::Error 
 }
 
 pub(super) const MIRROR: &str =
-    "id, name, root, fsid, dev, inode, hold, hold_detail, hold_since, released, scanned_at, watch";
+    "id, name, root, fsid, dev, inode, born_ns, changes_released, released, scanned_at, watch";
+pub(super) const HOLD: &str = "code, detail, since";
 
+/// A mirror without its holds, which stand in a table of their own.
 pub(super) fn mirror(row: &Row<'_>) -> Result<MirrorRow> {
     let fsid: Option<i64> = row.get(3)?;
     let identity = match fsid {
         Some(fsid) => {
-            Some(RootIdentity { fsid: fsid.cast_unsigned(), dev: unsigned(row, 4)?, inode: unsigned(row, 5)? })
+            let (dev, inode) = (unsigned(row, 4)?, unsigned(row, 5)?);
+            Some(RootIdentity { fsid: fsid.cast_unsigned(), dev, inode, born_ns: row.get(6)? })
         }
-        None => None,
-    };
-    let code: Option<HoldCode> = row.get(6)?;
-    let hold = match code {
-        Some(code) => Some(Hold { code, detail: row.get(7)?, since: row.get(8)? }),
         None => None,
     };
     Ok(MirrorRow {
@@ -86,11 +84,17 @@ pub(super) fn mirror(row: &Row<'_>) -> Result<MirrorRow> {
         name: row.get(1)?,
         root: row.get(2)?,
         identity,
-        hold,
-        released: row.get(9)?,
-        scanned_at: row.get(10)?,
-        watch: row.get(11)?,
+        hold: None,
+        holds: Vec::new(),
+        changes_released: row.get(7)?,
+        released: row.get(8)?,
+        scanned_at: row.get(9)?,
+        watch: row.get(10)?,
     })
+}
+
+pub(super) fn hold(row: &Row<'_>) -> Result<Hold> {
+    Ok(Hold { code: row.get(0)?, detail: row.get(1)?, since: row.get(2)? })
 }
 
 pub(super) const FILE: &str = "mirror, path, dev, inode, size, mtime_ns, ctime_ns, verdict, detail, absent_since, \

@@ -8,8 +8,10 @@ use rusqlite::{Params, params};
 
 use super::error::JournalError;
 use super::view::View;
+use crate::core::clock::Reading;
 use crate::core::model::{
-    Attachment, AttachmentId, EventKind, FileRow, Hold, MirrorId, MirrorRow, RootIdentity, Stage, Verdict, Version,
+    Attachment, AttachmentId, EventKind, FileRow, Hold, HoldCode, MirrorId, MirrorRow, RootIdentity, Stage, Verdict,
+    Version,
 };
 use crate::types::{CaseArn, ClientToken, RelPath, UnixMillis};
 
@@ -91,23 +93,60 @@ impl Tx<'_> {
     pub fn set_identity(&self, mirror: MirrorId, identity: Option<&RootIdentity>) -> Result<(), JournalError> {
         self.change_one(
             || format!("mirror {}", mirror.0),
-            "UPDATE mirror SET fsid = ?2, dev = ?3, inode = ?4 WHERE id = ?1",
+            "UPDATE mirror SET fsid = ?2, dev = ?3, inode = ?4, born_ns = ?5 WHERE id = ?1",
             (
                 mirror,
                 identity.map(|i| i.fsid.cast_signed()),
                 identity.map(|i| i.dev.cast_signed()),
                 identity.map(|i| i.inode.cast_signed()),
+                identity.and_then(|i| i.born_ns),
             ),
         )
     }
 
-    /// Sets or ends the mirror's hold.
-    pub fn set_hold(&self, mirror: MirrorId, hold: Option<&Hold>) -> Result<(), JournalError> {
+    /// Puts a hold in force beside those that are; one of the same code is replaced.
+    pub fn put_hold(&self, mirror: MirrorId, hold: &Hold) -> Result<(), JournalError> {
+        self.change(
+            "INSERT INTO hold (mirror, code, detail, since) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT DO UPDATE SET detail = ?3, since = ?4",
+            (mirror, hold.code, &hold.detail, hold.since),
+        )
+        .map(drop)
+    }
+
+    /// Ends the mirror's hold of this code. Whether it was in force.
+    pub fn end_hold(&self, mirror: MirrorId, code: HoldCode) -> Result<bool, JournalError> {
+        Ok(self.change("DELETE FROM hold WHERE mirror = ?1 AND code = ?2", (mirror, code))? > 0)
+    }
+
+    /// Records whether a person let the present change of nearly all files through.
+    pub fn set_changes_released(&self, mirror: MirrorId, released: bool) -> Result<(), JournalError> {
         self.change_one(
             || format!("mirror {}", mirror.0),
-            "UPDATE mirror SET hold = ?2, hold_detail = ?3, hold_since = ?4 WHERE id = ?1",
-            (mirror, hold.map(|h| h.code), hold.map(|h| h.detail.as_str()), hold.map(|h| h.since)),
+            "UPDATE mirror SET changes_released = ?2 WHERE id = ?1",
+            (mirror, released),
         )
+    }
+
+    /// Records which folders inside the root the last full pass could not list.
+    pub fn set_unlisted(
+        &self,
+        mirror: MirrorId,
+        folders: &[(RelPath, String)],
+        at: UnixMillis,
+    ) -> Result<(), JournalError> {
+        let known = self.unlisted(mirror)?;
+        for (path, ..) in known.iter().filter(|(path, ..)| !folders.iter().any(|(folder, _)| folder == path)) {
+            self.change("DELETE FROM unlisted WHERE mirror = ?1 AND path = ?2", (mirror, path))?;
+        }
+        for (path, detail) in folders {
+            self.change(
+                "INSERT INTO unlisted (mirror, path, detail, since) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT DO UPDATE SET detail = ?3 WHERE detail <> ?3",
+                (mirror, path, detail, at),
+            )?;
+        }
+        Ok(())
     }
 
     /// Sets how many deletes past the budget a person released.
@@ -263,6 +302,66 @@ impl Tx<'_> {
         }
         let found = self.expect_attachment(a.id)?.stage;
         Err(JournalError::IllegalStage { id: a.id, found, wanted: a.stage })
+    }
+
+    /// Takes an announced delete back whose call was never made: the one way back in the life of an attachment, and
+    /// only for one that agents could see before. Whether it could be.
+    pub fn recall_delete(&self, id: AttachmentId) -> Result<bool, JournalError> {
+        let changed = self.change(
+            "UPDATE attachment SET stage = 'approved', reason = 'kept', tries = 0, next_attempt = NULL,
+                 deleting_at = NULL
+             WHERE id = ?1 AND stage = 'deleting' AND reason = 'absent' AND delete_sent_at IS NULL
+                 AND NOT EXISTS (SELECT 1 FROM event WHERE attachment = ?1 AND (kind = 'rejected' OR kind = 'failed'))",
+            [id],
+        )?;
+        Ok(changed > 0)
+    }
+
+    /// Records that the call of an announced delete goes out. `false`: one went out before.
+    pub fn set_delete_sent(&self, id: AttachmentId, at: UnixMillis) -> Result<bool, JournalError> {
+        let sql = "UPDATE attachment SET delete_sent_at = ?2 WHERE id = ?1 AND delete_sent_at IS NULL";
+        Ok(self.change(sql, (id, at))? > 0)
+    }
+
+    /// The call certainly never reached Connect.
+    pub fn set_delete_unsent(&self, id: AttachmentId) -> Result<(), JournalError> {
+        self.change("UPDATE attachment SET delete_sent_at = NULL WHERE id = ?1", [id]).map(drop)
+    }
+
+    // Time and host.
+
+    /// Keeps a reading of the clocks.
+    pub fn set_clock(&self, reading: &Reading) -> Result<(), JournalError> {
+        self.change(
+            "INSERT INTO clock (id, boot, up_ms, wall_ms) VALUES (1, ?1, ?2, ?3)
+             ON CONFLICT DO UPDATE SET boot = ?1, up_ms = ?2, wall_ms = ?3",
+            (&reading.boot, reading.up_ms, reading.wall_ms),
+        )
+        .map(drop)
+    }
+
+    /// Moves every time that something waits for along with a step of the wall clock of `step_ms`, which was noticed
+    /// after `before_ms`: graces, next tries, ages of what is under way, and the deletes that the budget's hour counts.
+    /// The audit trail keeps the times as they were told.
+    pub fn shift_times(&self, step_ms: i64, before_ms: i64) -> Result<(), JournalError> {
+        const HOUR_MS: i64 = 3_600_000;
+        for sql in [
+            "UPDATE file SET absent_since = absent_since + ?1 WHERE absent_since IS NOT NULL AND verdict = 'deleting'",
+            "UPDATE file SET next_attempt = next_attempt + ?1 WHERE verdict = 'queued' AND next_attempt IS NOT NULL",
+            "UPDATE attachment SET next_attempt = next_attempt + ?1
+                 WHERE NOT (stage = 'approved' OR stage = 'deleted') AND next_attempt IS NOT NULL",
+            "UPDATE attachment SET started_at = started_at + ?1, completed_at = completed_at + ?1
+                 WHERE stage = 'started' OR stage = 'stored' OR stage = 'completed'",
+            "UPDATE attachment SET unsure_since = unsure_since + ?1 WHERE unsure_since IS NOT NULL",
+        ] {
+            self.change(sql, [step_ms])?;
+        }
+        self.change(
+            "UPDATE attachment SET deleting_at = deleting_at + ?1
+                 WHERE reason = 'absent' AND deleting_at IS NOT NULL AND deleting_at >= ?2",
+            (step_ms, before_ms.saturating_sub(HOUR_MS)),
+        )
+        .map(drop)
     }
 
     // Events.

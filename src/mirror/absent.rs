@@ -1,9 +1,14 @@
 //! What is gone: graces begin, and those that ended go together or not at all (invariants 2 to 4).
+//!
+//! When the two holds of deletes end by themselves. `root-emptied` and `delete-budget` say that more is gone than
+//! deletes explain; their cause is gone for certain only when *nothing* is missing any more: every file is back, or
+//! kept by hand. One of many that came back, a stranger's file, a larger mirror (of which the budget is a share) or an
+//! hour that has passed prove nothing. A person who lifts the budget or sets `delete = "keep"` has decided, too.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{BATCH, MirrorLoop, hold_of};
+use super::{BATCH, MirrorLoop};
 use crate::core::model::{EventKind, HoldCode};
 use crate::core::plan::{self, Deletes, Seen};
 use crate::crash::{self, Point};
@@ -12,6 +17,18 @@ use crate::observe::{Observation, Pass};
 use crate::record;
 use crate::scan::Root;
 use crate::types::{RelPath, UnixMillis};
+
+/// What a pass has to weigh.
+struct Missing {
+    tracked: u64,
+    /// Deletes of the last hour.
+    recent: u64,
+    /// Deletes that a person let past the budget.
+    released: u64,
+    /// Attached files that are gone, their deletes not yet announced.
+    missing: u64,
+    emptied: bool,
+}
 
 impl MirrorLoop {
     /// Time until the first grace ends.
@@ -27,24 +44,9 @@ impl MirrorLoop {
     /// What is gone in a full pass: graces begin, and those that ended go together or not at all. `true` while
     /// deletes are held back.
     pub(super) async fn weigh_absent(&mut self, root: &Arc<Root>, pass: &Pass) -> Result<bool, JournalError> {
-        let (id, hour_ago) = (self.mirror.id, UnixMillis(UnixMillis::now().0 - 3_600_000));
-        let (tracked, recent, released) = self
-            .ask(move |reader| {
-                let released = reader.mirror(id)?.map_or(0, |row| row.released);
-                Ok((reader.tracked_count(id)?, reader.deletes_since(id, hour_ago)?, u64::from(released)))
-            })
-            .await?;
-        let emptied = plan::is_emptied(tracked, pass.known_present);
-        if emptied && released == 0 {
-            let text = format!("none of the {tracked} attached files is left in the folder");
-            self.mirror.set_hold(&self.world.journal, Some((HoldCode::RootEmptied, text))).await?;
-        }
-        if self.mirror.hold_code() == Some(HoldCode::RootEmptied) && !emptied {
-            self.mirror.set_hold(&self.world.journal, None).await?;
-        }
         // The folder that was listed must still be the one at the path, or its absences mean nothing.
         if let Err(fault) = root.still_there(&self.mirror.config.path) {
-            self.mirror.set_hold(&self.world.journal, Some(hold_of(&fault, &self.mirror))).await?;
+            self.root_fault(&fault).await?;
             return Ok(true);
         }
         let mut due = Vec::new();
@@ -52,35 +54,67 @@ impl MirrorLoop {
             let batch = batch.iter().map(|path| Observation { path: path.clone(), seen: Seen::Absent }).collect();
             due.extend(self.plan(batch).await?);
         }
-        if pass.absent.is_empty() && released > 0 {
-            self.world.journal.write(move |tx| tx.set_released(id, 0)).await?;
+        let id = self.mirror.id;
+        if pass.absent.is_empty() {
+            self.world
+                .journal
+                .write(
+                    move |tx| {
+                        if tx.mirror(id)?.is_some_and(|row| row.released > 0) { tx.set_released(id, 0) } else { Ok(()) }
+                    },
+                )
+                .await?;
         }
-        if emptied && released == 0 {
-            // The absences are noted, so that a person can see and count what a release would delete.
+        let weighed = self.missing().await?;
+        self.weigh_holds(due.len() as u64, &weighed).await?;
+        if self.mirror.stops_deletes() {
             return Ok(true);
         }
-        let count = due.len() as u64;
-        match plan::allow_deletes(count, tracked, recent, released, &self.mirror.config.delete_budget) {
-            Deletes::Hold(text) => {
-                self.mirror.set_hold(&self.world.journal, Some((HoldCode::DeleteBudget, text))).await?;
-                return Ok(true);
-            }
-            Deletes::Go => {
-                if self.mirror.hold_code() == Some(HoldCode::DeleteBudget) {
-                    self.mirror.set_hold(&self.world.journal, None).await?;
-                }
-            }
+        if !due.is_empty() {
+            crash::at(Point::DeletesDue);
+            self.announce(root, due, weighed.released).await?;
+            crash::at(Point::DeletesAnnounced);
         }
-        if due.is_empty() {
-            return Ok(false);
-        }
-        if self.mirror.hold_code().is_some() {
-            return Ok(true);
-        }
-        crash::at(Point::DeletesDue);
-        self.announce(root, due, released).await?;
-        crash::at(Point::DeletesAnnounced);
         Ok(false)
+    }
+
+    async fn missing(&self) -> Result<Missing, JournalError> {
+        let (id, hour_ago) = (self.mirror.id, UnixMillis(UnixMillis::now().0 - 3_600_000));
+        self.ask(move |reader| {
+            let (missing, first) = reader.unannounced_deletes(id)?;
+            let older = match first {
+                Some(first) if missing >= 2 => reader.older_present(id, first)?,
+                _ => 1,
+            };
+            Ok(Missing {
+                tracked: reader.tracked_count(id)?,
+                recent: reader.deletes_since(id, hour_ago)?,
+                released: reader.mirror(id)?.map_or(0, |row| u64::from(row.released)),
+                missing,
+                emptied: plan::is_emptied(missing, older),
+            })
+        })
+        .await
+    }
+
+    /// Begins and ends the holds of deletes; see the module's words on when they end.
+    async fn weigh_holds(&self, due: u64, weighed: &Missing) -> Result<(), JournalError> {
+        let (journal, budget) = (&self.world.journal, self.mirror.config.delete_budget);
+        let keeps = !self.mirror.rules().propagate_deletes;
+        let Missing { tracked, recent, released, missing, emptied } = *weighed;
+        if emptied && missing > released && !keeps {
+            let text = format!("{missing} attached files are gone, and none that was there with them is left");
+            self.mirror.begin_hold(journal, HoldCode::RootEmptied, text).await?;
+        }
+        if missing == 0 || keeps {
+            self.mirror.end_hold(journal, HoldCode::RootEmptied).await?;
+        }
+        if let Deletes::Hold(text) = plan::allow_deletes(due, tracked, recent, released, &budget) {
+            self.mirror.begin_hold(journal, HoldCode::DeleteBudget, text).await?;
+        } else if missing == 0 || keeps || budget.allowed(tracked).is_none() {
+            self.mirror.end_hold(journal, HoldCode::DeleteBudget).await?;
+        }
+        Ok(())
     }
 
     async fn announce(&self, root: &Root, due: Vec<RelPath>, released: u64) -> Result<(), JournalError> {
@@ -108,22 +142,36 @@ impl MirrorLoop {
         Ok(())
     }
 
-    /// Says once what could not be listed; nothing is deleted below it.
+    /// Says once what could not be listed, and records it for the views; nothing is deleted below it.
     pub(super) async fn report_unlisted(&mut self, pass: &Pass) -> Result<(), JournalError> {
-        for (folder, error) in pass.unlisted.iter().filter(|entry| !self.unlisted.contains(entry)) {
+        if self.unlisted.as_ref() == Some(&pass.unlisted) {
+            return Ok(());
+        }
+        let known = self.unlisted.take().unwrap_or_default();
+        let new: Vec<_> = pass.unlisted.iter().filter(|entry| !known.contains(entry)).cloned().collect();
+        for (folder, error) in &new {
             let name = self.world.show(folder);
             tracing::warn!(mirror = %self.mirror.config.name, folder = name, "cannot be listed, nothing below it is touched: {error}");
-            let detail = serde_json::json!({ "text": error });
-            let event = NewEvent {
-                mirror: self.mirror.id,
-                path: Some(folder.clone()),
-                attachment: None,
-                kind: EventKind::Unlisted,
-                detail,
-            };
-            self.world.journal.write(move |tx| tx.add_event(&event, UnixMillis::now()).map(drop)).await?;
         }
-        self.unlisted.clone_from(&pass.unlisted);
+        for (folder, _) in known.iter().filter(|(folder, _)| !pass.unlisted.iter().any(|(path, _)| path == folder)) {
+            let name = self.world.show(folder);
+            tracing::info!(mirror = %self.mirror.config.name, folder = name, "can be listed again, or is gone");
+        }
+        let (id, all) = (self.mirror.id, pass.unlisted.clone());
+        self.world
+            .journal
+            .write(move |tx| {
+                let now = UnixMillis::now();
+                for (folder, error) in new {
+                    let detail = serde_json::json!({ "text": error });
+                    let kind = EventKind::Unlisted;
+                    let event = NewEvent { mirror: id, path: Some(folder), attachment: None, kind, detail };
+                    tx.add_event(&event, now)?;
+                }
+                tx.set_unlisted(id, &all, now)
+            })
+            .await?;
+        self.unlisted = Some(pass.unlisted.clone());
         Ok(())
     }
 }

@@ -7,6 +7,7 @@
 //! and all deletes of a pass are weighed together before the first is announced (invariants 2 to 4).
 
 mod absent;
+mod changed;
 mod settled;
 
 use std::ops::ControlFlow;
@@ -52,6 +53,9 @@ const REST_PER_PASS: u32 = 10;
 /// Longest sleep, so that the pulse goes on.
 const LONGEST_SLEEP: Duration = Duration::from_secs(5);
 
+/// The holds that follow from the root itself; each look says which of them is in force, if any.
+const ROOT_HOLDS: [HoldCode; 3] = [HoldCode::RootMissing, HoldCode::RootUnreadable, HoldCode::RootReplaced];
+
 /// What others may know of the loop.
 #[derive(Debug, Default)]
 pub struct Progress {
@@ -74,7 +78,9 @@ pub struct MirrorLoop {
     /// Folders that appeared: looked at once more after the quiet time, for what was written into them before the
     /// kernel watched them.
     second_looks: Vec<(Instant, RelPath)>,
-    unlisted: Vec<(RelPath, String)>,
+    /// What the last full pass could not list; `None` before the first.
+    unlisted: Option<Vec<(RelPath, String)>>,
+    suspicion: changed::Suspicion,
     /// When the bell rang that this turn answers; what is seen in the turn has been there since then at least.
     noticed: Option<Mono>,
     progress: Arc<Progress>,
@@ -106,7 +112,8 @@ impl MirrorLoop {
             next_watch: now,
             next_pass: now,
             second_looks: Vec::new(),
-            unlisted: Vec::new(),
+            unlisted: None,
+            suspicion: changed::Suspicion::default(),
             noticed: None,
             progress,
             stop,
@@ -122,7 +129,7 @@ impl MirrorLoop {
         while !self.stop.is_cancelled() {
             pulse.beat();
             if let Err(error) = Box::pin(self.turn(&pulse)).await {
-                if !error.is_passing() {
+                if !error.may_heal() {
                     return Err(error);
                 }
                 self.world.journal_trouble(&error);
@@ -274,10 +281,17 @@ impl MirrorLoop {
             return Ok(false);
         };
         let Some(pass) = self.observe(Arc::clone(&root), None, pulse).await? else { return Ok(false) };
+        self.weigh_changes().await?;
         self.report_unlisted(&pass).await?;
         let due = self.weigh_absent(&root, &pass).await?;
         let (id, now) = (self.mirror.id, UnixMillis::now());
-        self.world.journal.write(move |tx| tx.set_scanned(id, now)).await?;
+        self.world
+            .journal
+            .write(move |tx| {
+                record::keep_time(tx, crate::clock::read().as_ref())?;
+                tx.set_scanned(id, now)
+            })
+            .await?;
         crash::at(Point::PassEnded);
         self.world.weather.journal_is_good();
         let took = began.elapsed();
@@ -310,30 +324,28 @@ impl MirrorLoop {
             .ask(move |reader| {
                 let root = match scan::open_root(&mirror.config.path) {
                     Ok(root) => root,
-                    Err(fault) => return Ok(Err(hold_of(&fault, &mirror))),
+                    Err(fault) => return Ok(Err(fault)),
                 };
                 let known = reader.mirror(mirror.id)?.and_then(|row| row.identity);
-                if observe::is_same_folder(&root, known, &mirror, reader)? {
-                    return Ok(Ok((root, known)));
-                }
-                let text = format!("another folder or disk stands at {}", mirror.config.path.display());
-                Ok(Err((HoldCode::RootReplaced, text)))
+                let same = observe::is_same_folder(&root, known, &mirror, reader)?;
+                Ok(if same { Ok((root, known)) } else { Err(RootFault::Replaced) })
             })
             .await?;
         let (root, known) = match opened {
             Ok(opened) => opened,
-            Err(hold) => {
-                self.mirror.set_hold(&self.world.journal, Some(hold)).await?;
+            Err(fault) => {
+                self.root_fault(&fault).await?;
                 return Ok(None);
             }
         };
-        if matches!(
-            self.mirror.hold_code(),
-            Some(HoldCode::RootMissing | HoldCode::RootUnreadable | HoldCode::RootReplaced)
-        ) {
-            self.mirror.set_hold(&self.world.journal, None).await?;
+        let mut ended = false;
+        for code in ROOT_HOLDS {
+            ended |= self.mirror.end_hold(&self.world.journal, code).await?;
+        }
+        if ended {
             self.world.work.notify_one();
         }
+        self.world.weather.handles_are_free();
         let identity = root.identity();
         if known != Some(identity) {
             let id = self.mirror.id;
@@ -342,6 +354,26 @@ impl MirrorLoop {
             crash::at(Point::IdentityAfter);
         }
         Ok(Some(Arc::new(root)))
+    }
+
+    /// A root that cannot be used is a hold with its name, the only one of its kind at a time; without descriptors
+    /// nothing can be told about it.
+    async fn root_fault(&self, fault: &RootFault) -> Result<(), JournalError> {
+        let code = match fault {
+            RootFault::Missing => HoldCode::RootMissing,
+            RootFault::NotADirectory | RootFault::SymbolicLink | RootFault::Replaced => HoldCode::RootReplaced,
+            RootFault::Unreadable(_) => HoldCode::RootUnreadable,
+            RootFault::Exhausted(text) => {
+                self.world.weather.no_handles(text);
+                return Ok(());
+            }
+        };
+        let text = format!("{}: {fault}", self.mirror.config.path.display());
+        self.mirror.begin_hold(&self.world.journal, code, text).await?;
+        for other in ROOT_HOLDS.into_iter().filter(|other| *other != code) {
+            self.mirror.end_hold(&self.world.journal, other).await?;
+        }
+        Ok(())
     }
 
     /// Walks in a blocking thread and plans batch by batch as it goes. `None`: the root failed half way.
@@ -382,8 +414,7 @@ impl MirrorLoop {
             Ok(Ok(pass)) if !self.stop.is_cancelled() => Ok(Some(pass)),
             Ok(Ok(_)) => Ok(None),
             Ok(Err(ObserveError::Root(fault))) => {
-                let hold = hold_of(&fault, &self.mirror);
-                self.mirror.set_hold(&self.world.journal, Some(hold)).await?;
+                self.root_fault(&fault).await?;
                 Ok(None)
             }
             Ok(Err(ObserveError::Journal(error))) => Err(error),
@@ -401,6 +432,10 @@ impl MirrorLoop {
             .world
             .journal
             .write(move |tx| {
+                // Only real time ends a grace, whatever was done to the wall clock since the last look.
+                if batch.iter().any(|observation| observation.seen == Seen::Absent) {
+                    record::keep_time(tx, crate::clock::read().as_ref())?;
+                }
                 let now = UnixMillis::now();
                 let route = |path: &RelPath| mirror.route(path);
                 let mut steps = Vec::with_capacity(batch.len());
@@ -464,6 +499,7 @@ impl MirrorLoop {
         let again = Instant::now() + self.mirror.config.settle.max(BURST);
         let folders = touched.clone();
         let Some(pass) = self.observe(Arc::clone(&root), Some(touched), pulse).await? else { return Ok(()) };
+        self.weigh_changes().await?;
         let mirror = Arc::clone(&self.mirror);
         let folders = host::blocking(move || {
             folders
@@ -502,15 +538,6 @@ impl MirrorLoop {
             return Ok(());
         };
         self.observe(root, Some(folders), pulse).await?;
-        Ok(())
+        self.weigh_changes().await
     }
-}
-
-fn hold_of(fault: &RootFault, mirror: &Mirror) -> (HoldCode, String) {
-    let code = match fault {
-        RootFault::Missing => HoldCode::RootMissing,
-        RootFault::NotADirectory | RootFault::SymbolicLink | RootFault::Replaced => HoldCode::RootReplaced,
-        RootFault::Unreadable(_) => HoldCode::RootUnreadable,
-    };
-    (code, format!("{}: {fault}", mirror.config.path.display()))
 }

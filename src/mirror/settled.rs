@@ -51,6 +51,7 @@ impl MirrorLoop {
             }
             pulse.beat();
             self.plan(batch).await?;
+            self.weigh_changes().await?;
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::keep::{BY_HAND, forget_keep};
 use super::{Result, abandon, announce_delete, note, set_verdict};
 use crate::core::fair;
 use crate::core::model::{Attachment, EventKind, FileRow, MirrorId, ParkCode, Stage, Stat, Verdict, Version};
@@ -165,7 +166,9 @@ fn apply(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, view: &Known, step: &Ste
         Step::Ignore { rule } => {
             give_up_waiting(tx, view, now)?;
             let mut row = row();
-            row.absent_since = None;
+            if row.absent_since.take().is_some() {
+                forget_keep(tx, &row, now)?;
+            }
             set_verdict(&mut row, Verdict::Ignored(rule.clone()), None, now);
             note(tx, now, of, None, EventKind::Ignored, json!({ "text": rule }))?;
             tx.put_file(&row)
@@ -173,7 +176,9 @@ fn apply(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, view: &Known, step: &Ste
         Step::Unroute { stat, reason } => {
             give_up_waiting(tx, view, now)?;
             let mut row = row();
-            row.absent_since = None;
+            if row.absent_since.take().is_some() {
+                forget_keep(tx, &row, now)?;
+            }
             if row.hash.is_none() {
                 row.stat = *stat;
             }
@@ -201,7 +206,8 @@ fn apply(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, view: &Known, step: &Ste
             // Only what is approved counts as attached (invariant 11).
             let scanning = view.under_way().is_some_and(|a| a.stage == Stage::Completed);
             let verdict = if scanning { Verdict::Scanning } else { Verdict::Attached };
-            set_verdict(&mut row, verdict, Some("gone here; kept at Connect (delete = \"keep\")".into()), now);
+            let why = if view.is_kept() { BY_HAND } else { "gone here; kept at Connect (delete = \"keep\")" };
+            set_verdict(&mut row, verdict, Some(why.into()), now);
             note(tx, now, of, None, EventKind::Kept, json!({ "text": "gone here, kept at Connect" }))?;
             tx.put_file(&row)
         }
@@ -251,6 +257,7 @@ pub fn delete(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, evidence: &str, now
 /// A present file ends its absence.
 fn returned(tx: &Tx<'_>, row: &mut FileRow, now: UnixMillis) -> Result<()> {
     if row.absent_since.take().is_some() {
+        forget_keep(tx, row, now)?;
         note(tx, now, (row.mirror, &row.path), None, EventKind::Returned, json!({ "text": "back again" }))?;
     }
     Ok(())

@@ -4,7 +4,6 @@ use serde_json::json;
 
 use super::{Result, abandon, note, set_verdict};
 use crate::core::model::{EventKind, HoldCode, MirrorId, ParkCode, Stage, Verdict};
-use crate::core::plan;
 use crate::journal::{NewEvent, Tx};
 use crate::types::{RelPath, UnixMillis};
 
@@ -81,16 +80,27 @@ pub fn retry(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, now: UnixMillis) -> 
     Ok(true)
 }
 
-/// Ends a hold by hand and lets the deletes that a person has counted go past the budget.
-pub fn release(tx: &Tx<'_>, mirror: MirrorId, deletes: u32, now: UnixMillis) -> Result<()> {
-    let Some(row) = tx.mirror(mirror)? else { return Ok(()) };
-    let Some(hold) = row.hold else { return Ok(()) };
-    if hold.code == HoldCode::RootReplaced {
-        tx.set_identity(mirror, None)?;
+/// Ends the holds that a person has looked at, and lets the deletes that this person has counted go past the budget.
+/// Returns the holds that ended.
+pub fn release(tx: &Tx<'_>, mirror: MirrorId, shown: &[HoldCode], now: UnixMillis) -> Result<Vec<HoldCode>> {
+    let Some(row) = tx.mirror(mirror)? else { return Ok(Vec::new()) };
+    let ended: Vec<HoldCode> = row.holds.iter().map(|hold| hold.code).filter(|code| shown.contains(code)).collect();
+    if ended.is_empty() {
+        return Ok(ended);
     }
+    let deletes = u32::try_from(tx.unannounced_deletes(mirror)?.0).unwrap_or(u32::MAX);
     tx.set_released(mirror, deletes)?;
-    tx.set_hold(mirror, None)?;
-    let detail = json!({ "text": "released by hand", "hold": hold.code, "deletes": deletes, "budget": plan::ABSENT });
-    let event = NewEvent { mirror, path: None, attachment: None, kind: EventKind::Released, detail };
-    tx.add_event(&event, now).map(drop)
+    for code in &ended {
+        match code {
+            // The next look takes what it finds.
+            HoldCode::RootReplaced => tx.set_identity(mirror, None)?,
+            HoldCode::AllChanged => tx.set_changes_released(mirror, true)?,
+            _ => {}
+        }
+        tx.end_hold(mirror, *code)?;
+        let detail = json!({ "text": "released by hand", "hold": code, "deletes": deletes });
+        let event = NewEvent { mirror, path: None, attachment: None, kind: EventKind::Released, detail };
+        tx.add_event(&event, now)?;
+    }
+    Ok(ended)
 }

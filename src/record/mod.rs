@@ -9,9 +9,11 @@ mod attempt;
 mod convert;
 mod disk;
 mod ending;
+mod keep;
 mod manual;
 #[cfg(test)]
 mod tests;
+mod time;
 
 pub use attempt::{
     Begun, Course, begin, begin_converted, completed, give_up, look_again, start_failed, started, stored, try_again,
@@ -20,7 +22,10 @@ pub use attempt::{
 pub use convert::{convert_failed, put_off};
 pub use disk::{delete, known, look};
 pub use ending::{LISTING_GRACE, approved, delete_failed, deleted, failed, rejected, sweep_found, swept, vanished};
+pub use keep::{Kept, Sending, keep, sending_delete};
 pub use manual::{recover, release, retry};
+
+pub use time::keep_time;
 
 use serde_json::Value;
 

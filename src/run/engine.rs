@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::aws::{Client, Options};
+use crate::clock::{self, Happened};
 use crate::config::Config;
 use crate::control;
 use crate::core::model::HoldCode;
@@ -27,7 +28,7 @@ use crate::mirror::{MirrorLoop, Progress};
 use crate::pulse::Pulses;
 use crate::record;
 use crate::types::UnixMillis;
-use crate::weather::{Trouble, Weather};
+use crate::weather::Weather;
 use crate::world::{Mirror, World};
 
 /// Completed attempts on their way to the follow-up.
@@ -50,6 +51,8 @@ pub struct Engine {
     stop_follow: CancellationToken,
     /// Goes last of all: what the others did is still told.
     stop_hooks: CancellationToken,
+    clock: clock::Watch,
+    stepped: bool,
 }
 
 /// The way to AWS that the configuration describes; touches no network.
@@ -114,6 +117,8 @@ impl Engine {
             stop: CancellationToken::new(),
             stop_follow: CancellationToken::new(),
             stop_hooks: CancellationToken::new(),
+            clock: clock::Watch::new(),
+            stepped: false,
         };
         let delivery = Delivery::new(Arc::clone(&world))?;
         engine.tasks.spawn(delivery.run(engine.stop.clone(), grace, engine.pulses.add("delivery")));
@@ -164,21 +169,41 @@ impl Engine {
 
     /// Shows credentials that AWS refuses as the hold `auth`, and ends it when a call was answered again.
     pub async fn show_auth(&self) -> Result<(), JournalError> {
-        let refused = match self.world.weather.trouble() {
-            Some((Trouble::Credentials, _, text)) => Some(text),
-            _ => None,
-        };
+        let refused = self.world.weather.refusal();
         for mirror in &self.world.mirrors {
-            match (&refused, mirror.hold_code()) {
-                (Some(text), None) => {
-                    mirror.set_hold(&self.world.journal, Some((HoldCode::Auth, text.clone()))).await?;
+            match &refused {
+                Some(text) if !mirror.is_held_by(HoldCode::Auth) => {
+                    mirror.begin_hold(&self.world.journal, HoldCode::Auth, text.clone()).await?;
                 }
-                (None, Some(HoldCode::Auth)) => {
-                    mirror.set_hold(&self.world.journal, None).await?;
-                    mirror.bell.look_everywhere("the credentials are good again");
+                Some(_) => {}
+                None => {
+                    if mirror.end_hold(&self.world.journal, HoldCode::Auth).await? {
+                        mirror.bell.look_everywhere("the credentials are good again");
+                    }
                 }
-                _ => {}
             }
+        }
+        Ok(())
+    }
+
+    /// Looks whether the wall clock was stepped or the host slept, and sets right what goes by time.
+    pub async fn watch_clock(&mut self) -> Result<(), JournalError> {
+        match self.clock.look() {
+            Happened::Nothing => {}
+            Happened::Stepped(step) => {
+                tracing::warn!(step_s = step / 1000, "the wall clock was stepped: what waits goes by time that passed");
+                self.stepped = true;
+            }
+            Happened::Slept(slept) => {
+                tracing::info!(slept_s = slept.as_secs(), "the host was asleep: looking everywhere");
+                self.world.mirrors.iter().for_each(|mirror| mirror.bell.look_everywhere("the host was asleep"));
+            }
+        }
+        if self.stepped {
+            // Not forgotten if the journal cannot take it now: the next full pass does the same.
+            self.world.journal.write(|tx| record::keep_time(tx, clock::read().as_ref())).await?;
+            self.stepped = false;
+            self.world.work.notify_one();
         }
         Ok(())
     }
@@ -224,25 +249,33 @@ async fn mirrors(config: &Config, journal: &Journal) -> Result<Vec<Arc<Mirror>>,
         config.mirrors.iter().map(|m| (m.name.clone(), m.path.as_os_str().as_bytes().to_vec())).collect();
     let lost = journal.origin() == Origin::Lost;
     crash::at(Point::RecoverBefore);
-    let (given_up, rows) = journal
+    let (step, given_up, rows) = journal
         .write(move |tx| {
+            let step = record::keep_time(tx, clock::read().as_ref())?;
             let given_up = record::recover(tx, UnixMillis::now())?;
             let rows = wanted.iter().map(|(name, root)| tx.ensure_mirror(name, root)).collect::<Result<Vec<_>, _>>()?;
-            Ok((given_up, rows))
+            Ok((step, given_up, rows))
         })
         .await?;
     crash::at(Point::RecoverAfter);
+    if step != 0 {
+        tracing::info!(
+            step_s = step / 1000,
+            "the wall clock shows another time than has passed since the last run, or the host was off: what waits goes by \
+             time that passed for certain"
+        );
+    }
     if given_up > 0 {
         tracing::info!("{given_up} uploads were cut off by the last stop; each gets a fresh attempt");
     }
     let domain = config.connect.domain_arn();
     let mut mirrors = Vec::with_capacity(rows.len());
     for (mirror, row) in config.mirrors.iter().zip(rows) {
-        let mirror = Arc::new(Mirror::new(row.id, mirror.clone(), domain.clone(), row.hold));
+        let mirror = Arc::new(Mirror::new(row.id, mirror.clone(), domain.clone(), row.holds));
         // Once: after a first look a missing hold means that a person has released it.
-        if lost && row.scanned_at.is_none() && mirror.hold_code().is_none() {
+        if lost && row.scanned_at.is_none() {
             let text = "there was a journal here, and it is gone".to_owned();
-            mirror.set_hold(journal, Some((HoldCode::JournalRebuilt, text))).await?;
+            mirror.begin_hold(journal, HoldCode::JournalRebuilt, text).await?;
         }
         mirrors.push(mirror);
     }

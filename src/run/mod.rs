@@ -91,7 +91,11 @@ async fn turn(
             }
             () = time::sleep(TICK) => {}
         }
-        if let Err(error) = engine.show_auth().await {
+        let looked_after = match engine.show_auth().await {
+            Ok(()) => engine.watch_clock().await,
+            failed => failed,
+        };
+        if let Err(error) = looked_after {
             engine.world.journal_trouble(&error);
         }
         if !ready && engine.is_planned() {

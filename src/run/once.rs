@@ -1,12 +1,12 @@
 //! `sync`: one full pass to its end, then a summary.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::GRACE;
 use super::engine::{Engine, open_journal};
 use crate::config::Config;
-use crate::core::model::{Attachment, EventKind, Hold, MirrorId, ParkCode, Stage};
-use crate::core::plan;
+use crate::core::model::{Attachment, EventKind, Hold, HoldCode, MirrorId, ParkCode, Stage};
 use crate::fatal::Fatal;
 use crate::journal::{Counts, EventFilter, JournalError, Reader, View};
 use crate::types::{RelPath, UnixMillis};
@@ -85,12 +85,14 @@ pub async fn once(config: Config, mut progress: Box<dyn FnMut(&Progress) + Send>
             () = tokio::time::sleep(TICK) => {}
         }
         engine.show_auth().await?;
+        engine.watch_clock().await?;
         // Before the journal is asked: what the mirrors had planned by then is in the answer.
         let quiet = engine.is_quiet();
         let state = state(&reader, since, &engine)?;
         progress(&state.progress(&engine));
         if let Some((trouble, probes, text)) = engine.world.weather.trouble() {
-            let enough = if trouble == Trouble::Credentials { CREDENTIAL_PROBES } else { OFFLINE_PROBES };
+            let refused = matches!(trouble, Trouble::Credentials | Trouble::Clock);
+            let enough = if refused { CREDENTIAL_PROBES } else { OFFLINE_PROBES };
             if probes >= enough {
                 cut_short = Some(text);
                 break;
@@ -99,14 +101,14 @@ pub async fn once(config: Config, mut progress: Box<dyn FnMut(&Progress) + Send>
             break;
         }
     }
-    let auth = matches!(engine.world.weather.trouble(), Some((Trouble::Credentials, ..)));
-    let names: Vec<_> = engine.world.mirrors.iter().map(|m| (m.id, m.config.clone(), m.hold())).collect();
+    let auth = engine.world.weather.refusal().is_some();
+    let names: Vec<_> = engine.world.mirrors.iter().map(|m| (m.id, m.config.clone(), m.holds())).collect();
     let journal = engine.stop().await;
     let mut summary = Summary { temporary: cut_short, auth, elapsed: began.elapsed(), ..Summary::default() };
     let (files, bytes) = reader.approved_since(since)?;
     (summary.attached, summary.bytes) = (files, bytes);
     count_events(&reader, first_event, &mut summary)?;
-    for (id, config, hold) in names {
+    for (id, config, holds) in names {
         for row in reader.files_with(id, "parked", None, usize::MAX)? {
             if let crate::core::model::Verdict::Parked(code) = row.verdict {
                 summary.parked.push((config.name.clone(), row.path, code, row.note));
@@ -123,7 +125,7 @@ pub async fn once(config: Config, mut progress: Box<dyn FnMut(&Progress) + Send>
         let open = ["settling", "queued", "uploading", "scanning"];
         let counts = reader.counts(Some(id))?;
         summary.unfinished += counts.iter().filter(|(word, _)| open.contains(word)).map(|(_, n)| n).sum::<u64>();
-        summary.holds.extend(hold.map(|hold| (config.name.clone(), hold)));
+        summary.holds.extend(holds.into_iter().map(|hold| (config.name.clone(), hold)));
     }
     drop(reader);
     let closed = crate::host::blocking(move || journal.close()).await;
@@ -144,19 +146,17 @@ struct State {
 }
 
 fn state(reader: &Reader, since: UnixMillis, engine: &Engine) -> Result<State, JournalError> {
-    let mirrors: Vec<_> = engine.world.mirrors.iter().map(|m| (m.id, m.hold_code())).collect();
+    let mirrors: Vec<_> = engine.world.mirrors.iter().map(|m| (m.id, Arc::clone(m))).collect();
     reader.at_one_moment(|view: &View| {
         let now = UnixMillis::now();
         let soon = now.plus(HORIZON);
         let (files, bytes) = view.approved_since(since)?;
         // What a hold stops waits for a person, and what belongs to no configured mirror for its return.
         let waits = |mirror: MirrorId, _: &RelPath| {
-            mirrors.iter().find(|(id, _)| *id == mirror).is_none_or(|(_, h)| h.is_some_and(|h| h.stops_uploads()))
+            mirrors.iter().find(|(id, _)| *id == mirror).is_none_or(|(_, m)| m.any_hold(HoldCode::stops_uploads))
         };
-        let goes_on = |a: &Attachment| {
-            let hold = mirrors.iter().find(|(id, _)| *id == a.mirror).map(|(_, hold)| hold.is_some());
-            hold.is_some_and(|held| !(held && a.reason.as_deref() == Some(plan::ABSENT)))
-        };
+        let goes_on =
+            |a: &Attachment| mirrors.iter().find(|(id, _)| *id == a.mirror).is_some_and(|(_, m)| !m.holds_back(a));
         let due = !view.queued(soon, 1, &waits)?.is_empty()
             || !view.attachments_due(Stage::Deleting, soon, 1, &goes_on)?.is_empty()
             || !view.attachments_due(Stage::Stored, soon, 1, &goes_on)?.is_empty();

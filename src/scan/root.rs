@@ -32,11 +32,14 @@ pub enum RootFault {
     NotADirectory,
     #[error("it is a symbolic link, and links are not followed: name the folder itself")]
     SymbolicLink,
-    /// Only from [`Root::still_there`].
-    #[error("another folder stands at its path now")]
+    /// Not the folder that was opened, or that is known.
+    #[error("another folder or disk stands at its path")]
     Replaced,
     #[error("{0}")]
     Unreadable(String),
+    /// No descriptor is left to open it with: a fault of the process or the host, not of the folder.
+    #[error("{0}")]
+    Exhausted(String),
 }
 
 /// Opens the folder at `path`. Only the last component is checked for being a link.
@@ -47,7 +50,7 @@ pub fn open_root(path: &Path) -> Result<Root, RootFault> {
     let fd = retry_on_intr(|| rustix::fs::open(&path, flags, Mode::empty())).map_err(|e| why_not_open(&path, e))?;
     let seen = look_through(&fd).map_err(fault)?;
     let fsid = retry_on_intr(|| fstatvfs(&fd)).map_err(fault)?.f_fsid;
-    let identity = RootIdentity { fsid, dev: seen.stat.dev, inode: seen.stat.inode };
+    let identity = RootIdentity { fsid, dev: seen.stat.dev, inode: seen.stat.inode, born_ns: sys::born_ns(&fd) };
     Ok(Root { fd, identity, mount: seen.mount })
 }
 
@@ -65,10 +68,20 @@ fn why_not_open(path: &Path, errno: Errno) -> RootFault {
     }
 }
 
+impl From<RootFault> for std::io::Error {
+    fn from(fault: RootFault) -> Self {
+        match fault {
+            RootFault::Exhausted(_) => Self::from_raw_os_error(Errno::MFILE.raw_os_error()),
+            other => Self::other(other),
+        }
+    }
+}
+
 pub(super) fn fault(errno: Errno) -> RootFault {
     match errno {
         Errno::NOENT => RootFault::Missing,
         Errno::NOTDIR => RootFault::NotADirectory,
+        errno if sys::is_exhausted(errno) => RootFault::Exhausted(sys::words(errno)),
         _ => RootFault::Unreadable(sys::words(errno)),
     }
 }
@@ -82,11 +95,7 @@ impl Root {
     /// Whether `path` still names this very folder.
     pub fn still_there(&self, path: &Path) -> Result<(), RootFault> {
         let now = open_root(path)?;
-        if (now.identity.dev, now.identity.inode) == (self.identity.dev, self.identity.inode) {
-            Ok(())
-        } else {
-            Err(RootFault::Replaced)
-        }
+        if now.identity.is_same_as(&self.identity) { Ok(()) } else { Err(RootFault::Replaced) }
     }
 
     /// Looks at one path, component by component without following links.

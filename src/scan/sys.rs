@@ -48,11 +48,27 @@ pub(super) fn look_through(fd: impl AsFd) -> Result<Seen, Errno> {
     look(fd, c"", AtFlags::EMPTY_PATH)
 }
 
+/// When what `fd` is open on was made, where its file system tells.
+pub(super) fn born_ns(fd: impl AsFd) -> Option<i64> {
+    let fd = fd.as_fd();
+    let x = retry_on_intr(|| statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::BTIME)).ok()?;
+    let told = x.stx_mask & StatxFlags::BTIME.bits() != 0 && (x.stx_btime.tv_sec, x.stx_btime.tv_nsec) != (0, 0);
+    told.then(|| nanos(x.stx_btime.tv_sec, x.stx_btime.tv_nsec))
+}
+
+fn nanos(sec: i64, nsec: u32) -> i64 {
+    sec.saturating_mul(1_000_000_000).saturating_add(i64::from(nsec))
+}
+
+/// Whether the process or the host has no descriptor left: says nothing about what was to be opened.
+pub(super) fn is_exhausted(errno: Errno) -> bool {
+    matches!(errno, Errno::MFILE | Errno::NFILE)
+}
+
 fn look(fd: impl AsFd, name: &CStr, flags: AtFlags) -> Result<Seen, Errno> {
     let fd = fd.as_fd();
     let x = retry_on_intr(|| statx(fd, name, flags, MASK))?;
     let dev = makedev(x.stx_dev_major, x.stx_dev_minor);
-    let nanos = |sec: i64, nsec: u32| sec.saturating_mul(1_000_000_000).saturating_add(i64::from(nsec));
     Ok(Seen {
         kind: FileType::from_raw_mode(u32::from(x.stx_mode)),
         stat: Stat {

@@ -42,6 +42,8 @@ struct Walk<'a> {
     /// The present folder's path; empty for the root.
     path: Vec<u8>,
     buffer: Vec<u8>,
+    /// No descriptor was left: every folder from here on would seem unlisted, so the walk ends.
+    exhausted: Option<Errno>,
 }
 
 /// [`super::Root::walk`].
@@ -54,7 +56,7 @@ pub(super) fn walk(
     sink: &mut dyn FnMut(Entry) -> ControlFlow<()>,
 ) -> Result<(), RootFault> {
     let buffer = Vec::with_capacity(LIST_BUFFER_BYTES);
-    let mut walk = Walk { mount, depth, rule, sink, stack: Vec::new(), path: Vec::new(), buffer };
+    let mut walk = Walk { mount, depth, rule, sink, stack: Vec::new(), path: Vec::new(), buffer, exhausted: None };
     let opened = match below {
         // A descriptor of its own: the position of a listing belongs to the open folder.
         None => retry_on_intr(|| openat(root, ".", FOLDER_FLAGS, Mode::empty())),
@@ -66,12 +68,16 @@ pub(super) fn walk(
     match (opened.and_then(|fd| walk.enter(fd)), below) {
         (Ok(()), _) => {}
         (Err(e), None) => return Err(fault(e)),
+        (Err(e), Some(_)) if sys::is_exhausted(e) => return Err(fault(e)),
         (Err(e), Some(path)) => {
             let _ = (walk.sink)(Entry::Unlisted { dir: path.clone(), error: sys::words(e) });
             return Ok(());
         }
     }
     while let Some(frame) = walk.stack.last_mut() {
+        if let Some(errno) = walk.exhausted {
+            return Err(fault(errno));
+        }
         match frame.listing.advance() {
             Some(item) => {
                 if walk.visit(item).is_break() {
@@ -154,15 +160,20 @@ impl Walk<'_> {
     fn descend(&mut self, item: Item, path: RelPath) -> ControlFlow<()> {
         let Some(frame) = self.stack.last() else { return ControlFlow::Break(()) };
         let opened = match &frame.fd {
-            Some(fd) => open_below(fd.as_fd(), self.mount, frame.listing.name(item), FOLDER_FLAGS).map_err(sys::words),
-            None => Err(moved()),
+            Some(fd) => open_below(fd.as_fd(), self.mount, frame.listing.name(item), FOLDER_FLAGS).map_err(Some),
+            None => Err(None),
         };
         let path_len = self.path.len();
         self.path.clear();
         self.path.extend_from_slice(path.as_bytes());
-        match opened.and_then(|fd| self.enter(fd).map_err(sys::words)) {
+        match opened.and_then(|fd| self.enter(fd).map_err(Some)) {
             Ok(()) => ControlFlow::Continue(()),
-            Err(error) => {
+            Err(errno) => {
+                self.exhausted = errno.filter(|errno| sys::is_exhausted(*errno));
+                if self.exhausted.is_some() {
+                    return ControlFlow::Continue(());
+                }
+                let error = errno.map_or_else(moved, sys::words);
                 self.path.truncate(path_len);
                 (self.sink)(Entry::Unlisted { dir: path, error })
             }

@@ -140,6 +140,24 @@ impl Stage {
         output
     }
 
+    /// A pass under another configuration, however it ends.
+    pub fn sync_with(&self, config: &Path) -> Output {
+        self.finish(self.command_with(config).args(["sync", "--quiet"]))
+    }
+
+    /// Waits until agents see this content under this name.
+    pub fn wait_visible_as(&self, name: &str, content: &str) {
+        let hash = sha256(content.as_bytes());
+        wait(
+            &format!("{name} is visible as {content:?}"),
+            || {
+                let mut ours = self.ours().into_iter().filter(|file| file.status == FileStatus::Approved);
+                ours.any(|file| file.file_name == name && file.sha256.as_ref() == Some(&hash))
+            },
+            || format!("{:#?}", self.ours()),
+        );
+    }
+
     pub fn daemon(&self) -> Daemon {
         let log = self.dir.path().join(format!("daemon-{}.log", nanos()));
         let child =

@@ -317,6 +317,37 @@ fn invariant_3_an_emptied_root_is_told_from_one_delete() {
 }
 
 #[test]
+fn all_changed_means_ninety_per_cent_of_ten_or_more_by_content() {
+    use Changes::{All, Some, Suspect};
+    let table = [
+        (9, 9, 0, Some),
+        (9, 0, 9, Some),
+        (10, 8, 0, Some),
+        (10, 9, 0, Suspect),
+        (10, 1, 8, Suspect),
+        (10, 0, 9, All),
+        (10, 1, 9, All),
+        (100, 0, 89, Some),
+        (1_000_000, 900_000, 0, Suspect),
+        (u64::MAX, u64::MAX, u64::MAX, All),
+    ];
+    for (tracked, unread, changed, expected) in table {
+        assert_eq!(weigh_changes(tracked, unread, changed), expected, "{changed} of {tracked}, {unread} unread");
+    }
+}
+
+proptest::proptest! {
+    /// The counts that cost nothing must never hide what the exact ones would show.
+    #[test]
+    fn the_cheap_look_at_changes_misses_nothing(rest in 0_u64..40, unread in 0_u64..200, changed in 0_u64..200, new in 0_u64..50) {
+        let (tracked, open) = (rest + unread + changed, unread + changed + new);
+        if weigh_changes(tracked, unread, changed) != Changes::Some {
+            proptest::prop_assert!(may_be_all_changed(rest, open));
+        }
+    }
+}
+
+#[test]
 fn a_hold_says_what_was_seen() {
     let Deletes::Hold(text) = allow_deletes(9, 100, 3, 0, &DeleteBudget::DEFAULT) else { panic!("let go") };
     assert_eq!(

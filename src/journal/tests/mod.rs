@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "real threads")]
 
 mod group;
+mod migrate;
 mod open;
 mod read;
 mod reader;

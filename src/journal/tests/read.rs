@@ -116,11 +116,15 @@ fn absent_files_are_found_by_time_and_by_content() {
         .write_blocking(move |tx| {
             assert_eq!(tx.next_absent_since(mirror)?, None);
             for (name, since) in [("late", Some(20)), ("early", Some(10)), ("here", None)] {
-                let mut file = row(mirror, name, Verdict::Attached);
+                let verdict = if since.is_some() { Verdict::Deleting } else { Verdict::Attached };
+                let mut file = row(mirror, name, verdict);
                 file.absent_since = since.map(UnixMillis);
                 tx.put_file(&file)?;
             }
-            assert_eq!((tx.next_absent_since(mirror)?, tx.absent_count(mirror)?), (Some(at(10)), 2));
+            let mut kept = row(mirror, "kept", Verdict::Attached);
+            (kept.absent_since, kept.hash) = (Some(at(1)), Some(hash(9)));
+            tx.put_file(&kept)?;
+            assert_eq!((tx.next_absent_since(mirror)?, tx.waiting_deletes(mirror)?), (Some(at(10)), 2));
             let version = Version { size: 10, hash: hash(1) };
             assert_eq!(named(&tx.absent_with_hash(mirror, &version, 10)?), ["early", "late"]);
             assert_eq!(tx.absent_with_hash(mirror, &Version { size: 11, ..version }, 10)?, []);
@@ -307,7 +311,11 @@ fn ask_all(view: &View, mirror: MirrorId) -> Result<(), JournalError> {
     view.next_queued_due()?;
     view.absent_with_hash(mirror, &Version { size: 1, hash: hash(1) }, 1)?;
     view.next_absent_since(mirror)?;
-    view.absent_count(mirror)?;
+    view.waiting_deletes(mirror)?;
+    view.unannounced_deletes(mirror)?;
+    view.older_present(mirror, at(1))?;
+    view.changed_present(mirror)?;
+    view.unlisted(mirror)?;
     view.oldest_not_visible(mirror)?;
     drop(view.scan(mirror, Some(&p))?);
     drop(view.scan(mirror, None)?);

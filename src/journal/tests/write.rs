@@ -27,14 +27,15 @@ fn a_row_survives_a_restart_with_every_field() {
 fn mirrors_keep_what_is_set() {
     let dir = folder();
     let (journal, id) = with_mirror(&db(&dir));
-    let identity = RootIdentity { fsid: u64::MAX, dev: 2, inode: 3 };
+    let identity = RootIdentity { fsid: u64::MAX, dev: 2, inode: 3, born_ns: Some(-7) };
     for code in HoldCode::ALL {
         let hold = Hold { code: *code, detail: "seen".into(), since: at(4) };
         let expected = hold.clone();
         let row = journal
             .write_blocking(move |tx| {
                 tx.set_identity(id, Some(&identity))?;
-                tx.set_hold(id, Some(&hold))?;
+                tx.put_hold(id, &hold)?;
+                tx.set_changes_released(id, true)?;
                 tx.set_released(id, 7)?;
                 tx.set_scanned(id, at(8))?;
                 tx.set_watch(id, "native")?;
@@ -42,12 +43,17 @@ fn mirrors_keep_what_is_set() {
             })
             .unwrap()
             .unwrap();
-        assert_eq!((row.identity, row.hold, row.released), (Some(identity), Some(expected), 7));
+        assert!(row.holds.contains(&expected) && row.hold.as_ref() == row.holds.first());
+        assert_eq!((row.identity, row.changes_released, row.released), (Some(identity), true, 7));
         assert_eq!((row.scanned_at, row.watch.as_deref()), (Some(at(8)), Some("native")));
     }
     journal
         .write_blocking(move |tx| {
-            tx.set_hold(id, None)?;
+            let held = tx.mirror(id)?.map(|row| row.holds).unwrap_or_default();
+            assert_eq!((held.len(), held[0].code), (HoldCode::ALL.len(), HoldCode::JournalRebuilt), "the worst first");
+            for code in HoldCode::ALL {
+                assert!(tx.end_hold(id, *code)? && !tx.end_hold(id, *code)?);
+            }
             tx.set_identity(id, None)
         })
         .unwrap();

@@ -6,6 +6,13 @@ use super::{Counts, View, limited};
 use crate::core::model::{FileRow, MirrorId, Verdict, Version};
 use crate::types::{RelPath, UnixMillis};
 
+/// Known files by which a folder is told from another; see [`View::sample`].
+#[derive(Debug, Clone, Default)]
+pub struct Sample {
+    pub spread: Vec<FileRow>,
+    pub newest: Vec<FileRow>,
+}
+
 impl View {
     pub fn file(&self, mirror: MirrorId, path: &RelPath) -> Result<Option<FileRow>, JournalError> {
         self.one(
@@ -134,24 +141,6 @@ impl View {
         )
     }
 
-    /// Files absent since `since_before` or longer, the longest first.
-    pub fn absent_due(
-        &self,
-        mirror: MirrorId,
-        since_before: UnixMillis,
-        limit: usize,
-    ) -> Result<Vec<FileRow>, JournalError> {
-        self.many(
-            &format!(
-                "SELECT {} FROM file WHERE mirror = ?1 AND absent_since IS NOT NULL AND absent_since <= ?2
-                 ORDER BY absent_since LIMIT ?3",
-                rows::FILE
-            ),
-            (mirror, since_before, limited(limit)),
-            rows::file,
-        )
-    }
-
     /// Absent files with exactly this content: where a new file may have been moved from.
     ///
     /// The index is named because SQLite would else read the whole mirror in the order of its paths, for each file.
@@ -172,19 +161,90 @@ impl View {
         )
     }
 
-    /// Since when the longest absent file of the mirror is absent.
+    /// Since when the longest absent file of the mirror is absent that nothing keeps.
     pub fn next_absent_since(&self, mirror: MirrorId) -> Result<Option<UnixMillis>, JournalError> {
         self.total(
-            "SELECT min(absent_since) FROM file WHERE mirror = ?1 AND absent_since IS NOT NULL",
+            "SELECT min(absent_since) FROM file WHERE mirror = ?1 AND absent_since IS NOT NULL AND verdict = 'deleting'",
             [mirror],
             |row| row.get(0),
         )
     }
 
-    /// How many files of the mirror are absent.
-    pub fn absent_count(&self, mirror: MirrorId) -> Result<u64, JournalError> {
-        self.total("SELECT count(*) FROM file WHERE mirror = ?1 AND absent_since IS NOT NULL", [mirror], |row| {
-            rows::count(row, 0)
+    /// Files whose delete waits for the end of its grace, for a hold, or for Connect's answer: gone here, and neither
+    /// kept by policy nor by hand.
+    pub fn waiting_deletes(&self, mirror: MirrorId) -> Result<u64, JournalError> {
+        self.total(
+            "SELECT count(*) FROM file WHERE mirror = ?1 AND absent_since IS NOT NULL AND verdict = 'deleting'",
+            [mirror],
+            |row| rows::count(row, 0),
+        )
+    }
+
+    /// Of these, the files that agents can still see and whose delete is not announced yet, and since when the first
+    /// of them is gone.
+    pub fn unannounced_deletes(&self, mirror: MirrorId) -> Result<(u64, Option<UnixMillis>), JournalError> {
+        self.total(
+            "SELECT count(*), min(absent_since) FROM file
+             WHERE mirror = ?1 AND absent_since IS NOT NULL AND verdict = 'deleting'
+                 AND EXISTS (SELECT 1 FROM attachment WHERE attachment.mirror = file.mirror
+                     AND attachment.path = file.path AND stage = 'approved')",
+            [mirror],
+            |row| Ok((rows::count(row, 0)?, row.get(1)?)),
+        )
+    }
+
+    /// Of the files that agents can see and that were known before `before`, how many are here. What is out of scope
+    /// does not count: nobody looks whether it is there.
+    pub fn older_present(&self, mirror: MirrorId, before: UnixMillis) -> Result<u64, JournalError> {
+        self.total(
+            "SELECT count(*) FROM file WHERE mirror = ?1 AND absent_since IS NULL AND seen_at < ?2
+                 AND verdict <> 'ignored' AND verdict <> 'unrouted'
+                 AND EXISTS (SELECT 1 FROM attachment WHERE attachment.mirror = file.mirror
+                     AND attachment.path = file.path AND stage = 'approved')",
+            (mirror, before),
+            |row| rows::count(row, 0),
+        )
+    }
+
+    /// Files that agents can see and whose present content, as far as it is known, is another: those that are not
+    /// read yet, and those whose new content is known and on its way.
+    pub fn changed_present(&self, mirror: MirrorId) -> Result<(u64, u64), JournalError> {
+        self.total(
+            "SELECT coalesce(sum(verdict = 'settling'), 0), coalesce(sum(verdict <> 'settling'), 0) FROM file
+             WHERE mirror = ?1 AND waiting_since IS NOT NULL AND absent_since IS NULL
+                 AND EXISTS (SELECT 1 FROM attachment WHERE attachment.mirror = file.mirror
+                     AND attachment.path = file.path AND stage = 'approved'
+                     AND (verdict = 'settling' OR attachment.hash <> file.hash))",
+            [mirror],
+            |row| Ok((rows::count(row, 0)?, rows::count(row, 1)?)),
+        )
+    }
+
+    /// Known files to tell a folder by: `most` in the order of their content hashes, which is as good as by lot, and
+    /// as many of the newest. Those that are gone come only when there are no others.
+    pub fn sample(&self, mirror: MirrorId, most: usize) -> Result<Sample, JournalError> {
+        let pick = |absent: bool, order: &str| {
+            self.many(
+                &format!(
+                    "SELECT {} FROM file WHERE mirror = ?1 AND hash IS NOT NULL AND (absent_since IS NOT NULL) = ?2
+                     ORDER BY {order}, path LIMIT ?3",
+                    rows::FILE
+                ),
+                (mirror, absent, limited(most)),
+                rows::file,
+            )
+        };
+        let spread = pick(false, "hash")?;
+        if spread.is_empty() {
+            return Ok(Sample { spread: pick(true, "hash")?, newest: Vec::new() });
+        }
+        Ok(Sample { spread, newest: pick(false, "seen_at DESC")? })
+    }
+
+    /// Folders inside the root that the last full pass could not list: path, reason, since when.
+    pub fn unlisted(&self, mirror: MirrorId) -> Result<Vec<(RelPath, String, UnixMillis)>, JournalError> {
+        self.many("SELECT path, detail, since FROM unlisted WHERE mirror = ?1 ORDER BY path", [mirror], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
         })
     }
 

@@ -19,7 +19,9 @@ pub use scan::ScanRows;
 
 use super::error::JournalError;
 use super::rows;
-use crate::core::model::{MirrorId, MirrorRow, Verdict};
+use crate::core::clock::Reading;
+use crate::core::model::{Hold, MirrorId, MirrorRow, Verdict};
+use crate::types::UnixMillis;
 
 /// Files per verdict in the order of `Verdict::WORDS`, zeros included.
 pub type Counts = [(&'static str, u64); Verdict::WORDS.len()];
@@ -93,15 +95,37 @@ impl View {
 
     /// Every mirror the journal knows, also those no longer configured.
     pub fn mirrors(&self) -> Result<Vec<MirrorRow>, JournalError> {
-        self.many(&format!("SELECT {} FROM mirror ORDER BY id", rows::MIRROR), [], rows::mirror)
+        let rows = self.many(&format!("SELECT {} FROM mirror ORDER BY id", rows::MIRROR), [], rows::mirror)?;
+        rows.into_iter().map(|row| self.with_holds(row)).collect()
+    }
+
+    fn with_holds(&self, mut row: MirrorRow) -> Result<MirrorRow, JournalError> {
+        row.holds = self.many(&format!("SELECT {} FROM hold WHERE mirror = ?1", rows::HOLD), [row.id], rows::hold)?;
+        Hold::sort(&mut row.holds);
+        row.hold = row.holds.first().cloned();
+        Ok(row)
     }
 
     pub fn mirror(&self, id: MirrorId) -> Result<Option<MirrorRow>, JournalError> {
-        self.one(&format!("SELECT {} FROM mirror WHERE id = ?1", rows::MIRROR), [id], rows::mirror)
+        let row = self.one(&format!("SELECT {} FROM mirror WHERE id = ?1", rows::MIRROR), [id], rows::mirror)?;
+        row.map(|row| self.with_holds(row)).transpose()
+    }
+
+    /// The reading of the clocks that was kept last.
+    pub fn clock(&self) -> Result<Option<Reading>, JournalError> {
+        self.one("SELECT boot, up_ms, wall_ms FROM clock", [], |row| {
+            Ok(Reading { boot: row.get(0)?, up_ms: row.get(1)?, wall_ms: row.get(2)? })
+        })
+    }
+
+    /// The host that the journal belongs to: its machine id as it is kept, its name, since when.
+    pub fn host(&self) -> Result<Option<(Option<String>, String, UnixMillis)>, JournalError> {
+        self.one("SELECT machine, name, since FROM host", [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
     }
 
     pub fn mirror_by_name(&self, name: &str) -> Result<Option<MirrorRow>, JournalError> {
-        self.one(&format!("SELECT {} FROM mirror WHERE name = ?1", rows::MIRROR), [name], rows::mirror)
+        let row = self.one(&format!("SELECT {} FROM mirror WHERE name = ?1", rows::MIRROR), [name], rows::mirror)?;
+        row.map(|row| self.with_holds(row)).transpose()
     }
 }
 

@@ -100,18 +100,92 @@ fn a_retry_of_what_the_disk_showed_is_a_look_and_no_call() {
 #[test]
 fn a_release_ends_the_hold_and_counts_the_deletes() {
     on_journal(|w| {
-        let identity = RootIdentity { fsid: 1, dev: 2, inode: 3 };
-        release(w.tx, w.mirror, 5, w.now())?;
+        let identity = RootIdentity { fsid: 1, dev: 2, inode: 3, born_ns: None };
+        assert_eq!(release(w.tx, w.mirror, HoldCode::ALL, w.now())?, []);
         assert_eq!(w.tx.mirror(w.mirror)?.unwrap().released, 0, "there was no hold");
+        // Gone and seen by agents: these are what a release lets go. One that is under way is not.
+        for (name, content) in [("gone", 1), ("gone too", 3)] {
+            w.bring(name, content, Stage::Approved)?;
+            w.absent(name)?;
+        }
+        w.bring("here", 2, Stage::Approved)?;
         for code in HoldCode::ALL {
             w.tx.set_identity(w.mirror, Some(&identity))?;
-            w.tx.set_hold(w.mirror, Some(&Hold { code: *code, detail: "seen".into(), since: w.now() }))?;
-            release(w.tx, w.mirror, 5, w.now())?;
+            w.tx.put_hold(w.mirror, &Hold { code: *code, detail: "seen".into(), since: w.now() })?;
+            assert_eq!(release(w.tx, w.mirror, &[*code], w.now())?, [*code]);
             let row = w.tx.mirror(w.mirror)?.unwrap();
-            assert_eq!((row.hold, row.released), (None, 5));
+            assert_eq!((row.hold, row.released), (None, 2));
+            assert_eq!(row.changes_released, *code == HoldCode::AllChanged);
+            w.tx.set_changes_released(w.mirror, false)?;
             // A replaced root that a person accepted is taken as the mirror's at the next scan.
             assert_eq!(row.identity.is_none(), *code == HoldCode::RootReplaced);
         }
+        // Only what was shown ends.
+        for code in [HoldCode::RootEmptied, HoldCode::AllChanged] {
+            w.tx.put_hold(w.mirror, &Hold { code, detail: "seen".into(), since: w.now() })?;
+        }
+        assert_eq!(release(w.tx, w.mirror, &[HoldCode::RootEmptied], w.now())?, [HoldCode::RootEmptied]);
+        let left = w.tx.mirror(w.mirror)?.unwrap();
+        assert_eq!((left.hold.map(|hold| hold.code), left.changes_released), (Some(HoldCode::AllChanged), false));
+        Ok(())
+    });
+}
+
+#[test]
+fn a_delete_is_called_back_until_it_is_sent_and_only_what_agents_saw() {
+    on_journal(|w| {
+        let id = w.bring("f", 1, Stage::Approved)?;
+        assert_eq!(keep(w.tx, w.mirror, &rel("unknown"), w.now())?, Kept::NotWaiting);
+        assert_eq!(keep(w.tx, w.mirror, &rel("f"), w.now())?, Kept::NotWaiting, "it is here");
+        w.absent("f")?;
+        w.pass(GRACE_MS);
+        assert_eq!(w.absent("f")?, Step::DeleteDue);
+        delete(w.tx, w.mirror, &rel("f"), "evidence", w.now())?;
+        assert_eq!(w.stage(id)?, Stage::Deleting);
+        assert_eq!(keep(w.tx, w.mirror, &rel("f"), w.now())?, Kept::Now);
+        assert_eq!((w.stage(id)?, w.verdict("f")?.as_str()), (Stage::Approved, "attached"));
+        assert_eq!(w.tx.deletes_since(w.mirror, at(0))?, 0, "it costs no budget");
+        assert_eq!(sending_delete(w.tx, id, w.now())?, Sending::No);
+        for _ in 0..2 {
+            w.pass(GRACE_MS);
+            assert_eq!(w.absent("f")?, Step::Nothing);
+            assert_eq!(keep(w.tx, w.mirror, &rel("f"), w.now())?, Kept::Already);
+        }
+        // Back as it was, it is followed again; then a delete counts, and once sent it is sent.
+        assert!(matches!(w.show("f", 1, 1_000_000)?, Step::Refresh { .. }));
+        assert_eq!(w.attachment(id)?.reason, None);
+        w.absent("f")?;
+        w.pass(GRACE_MS);
+        assert_eq!(w.absent("f")?, Step::DeleteDue);
+        delete(w.tx, w.mirror, &rel("f"), "evidence", w.now())?;
+        assert_eq!(sending_delete(w.tx, id, w.now())?, Sending::First);
+        assert_eq!(sending_delete(w.tx, id, w.now())?, Sending::Again);
+        assert_eq!(keep(w.tx, w.mirror, &rel("f"), w.now())?, Kept::Sent);
+        assert_eq!(w.stage(id)?, Stage::Deleting);
+        // What the scanner refused was never seen by agents: its clean-up is not called back.
+        let refused = w.bring("g", 2, Stage::Rejected)?;
+        let seen = w.bring("g", 3, Stage::Approved)?;
+        w.absent("g")?;
+        w.pass(GRACE_MS);
+        delete(w.tx, w.mirror, &rel("g"), "evidence", w.now())?;
+        assert_eq!(keep(w.tx, w.mirror, &rel("g"), w.now())?, Kept::Now);
+        assert_eq!((w.stage(refused)?, w.stage(seen)?), (Stage::Deleting, Stage::Approved));
+        Ok(())
+    });
+}
+
+#[test]
+fn what_is_kept_while_it_is_scanned_stays_when_the_scan_ends() {
+    on_journal(|w| {
+        let id = w.bring("f", 1, Stage::Completed)?;
+        w.absent("f")?;
+        assert_eq!(keep(w.tx, w.mirror, &rel("f"), w.now())?, Kept::Now);
+        assert_eq!(w.verdict("f")?, "scanning");
+        approved(w.tx, id, w.now())?;
+        w.pass(GRACE_MS);
+        assert_eq!(w.absent("f")?, Step::Keep);
+        w.pass(GRACE_MS);
+        assert_eq!((w.absent("f")?, w.verdict("f")?.as_str()), (Step::Nothing, "attached"));
         Ok(())
     });
 }

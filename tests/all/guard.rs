@@ -1,0 +1,352 @@
+//! Holds and deletes, with the real binary: what ends a hold, what never does, and how a delete is called back.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use crate::common::{Daemon, Stage, text, wait};
+use casedrop_sandbox::Op;
+
+/// Full passes every second, and a grace that is over at once.
+fn often() -> Stage {
+    let mut stage = Stage::new();
+    stage.mirror.push_str("rescan = \"1s\"\n");
+    stage
+}
+
+fn names(count: usize) -> Vec<String> {
+    (0..count).map(|n| format!("{n:02}.txt")).collect()
+}
+
+fn attach(stage: &Stage, names: &[String]) {
+    names.iter().for_each(|name| stage.write(name, format!("content of {name}")));
+}
+
+/// The codes of all holds, the one to look at first at the front.
+fn holds(stage: &Stage) -> Vec<String> {
+    let status = stage.status();
+    let holds = status["mirrors"][0]["holds"].as_array().unwrap().iter();
+    holds.map(|hold| hold["code"].as_str().unwrap().to_owned()).collect()
+}
+
+fn ok(output: &Output) -> String {
+    assert!(output.status.success(), "{}: {}", output.status, text(output));
+    text(output)
+}
+
+fn deletes(stage: &Stage) -> usize {
+    stage.count(Op::DeleteAttachedFile)
+}
+
+/// A configuration whose service is a port that nobody listens on.
+fn unreachable(stage: &Stage) -> PathBuf {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let text = fs::read_to_string(stage.config()).unwrap();
+    let path = stage.dir.path().join("away.toml");
+    fs::write(&path, text.replace(&stage.sandbox.endpoint_url(), &format!("http://{free}"))).unwrap();
+    path
+}
+
+#[test]
+fn an_emptied_root_stays_held_until_every_file_is_back_or_kept() {
+    let stage = often();
+    let known = names(6);
+    attach(&stage, &known);
+    let daemon = stage.daemon();
+    stage.wait_attached();
+    let aside = stage.dir.path().join("aside");
+    fs::create_dir(&aside).unwrap();
+    known.iter().for_each(|name| fs::rename(stage.path(name), aside.join(name)).unwrap());
+    stage.wait_hold("root-emptied");
+    // A stranger's file is uploaded, for uploads go on, and proves nothing; nor does a folder, nor one of many.
+    stage.marker("stranger.txt");
+    fs::create_dir(stage.path("folder")).unwrap();
+    fs::rename(aside.join(&known[0]), stage.path(&known[0])).unwrap();
+    stage.wait_verdict(&known[0], "attached");
+    stage.wait_passes();
+    stage.wait_passes();
+    assert_eq!((holds(&stage), deletes(&stage)), (vec!["root-emptied".to_owned()], 0));
+    // A restart is no wiser.
+    assert!(daemon.stop().success());
+    let daemon = stage.daemon();
+    stage.wait_passes();
+    assert_eq!((holds(&stage), deletes(&stage)), (vec!["root-emptied".to_owned()], 0));
+    // All but one come back, and that one is kept by hand: nothing is missing any more.
+    known[1..5].iter().for_each(|name| fs::rename(aside.join(name), stage.path(name)).unwrap());
+    stage.wait_passes();
+    assert_eq!(stage.hold(), "root-emptied");
+    let kept = ok(&stage.run(&["keep", stage.path(&known[5]).to_str().unwrap()]));
+    assert!(kept.contains("called back"), "{kept}");
+    stage.wait_hold("");
+    stage.wait_passes();
+    assert_eq!(deletes(&stage), 0);
+    // Back again, it is followed as any other: its delete counts.
+    fs::rename(aside.join(&known[5]), stage.path(&known[5])).unwrap();
+    wait(
+        "it is here again",
+        || stage.list().iter().all(|f| f["absent_since"].is_null()),
+        || format!("{:?}", stage.list()),
+    );
+    stage.assert_equal();
+    fs::remove_file(stage.path(&known[5])).unwrap();
+    wait("it is deleted", || deletes(&stage) == 1, || daemon.log());
+    stage.assert_settled(daemon);
+}
+
+#[test]
+fn neither_more_files_nor_one_that_came_back_ends_a_hold_of_the_budget() {
+    let mut stage = often();
+    stage.mirror = stage.mirror.replace("\"off\"", "\"50, 20%\"");
+    let known = names(10);
+    attach(&stage, &known);
+    let daemon = stage.daemon();
+    stage.wait_attached();
+    known[..3].iter().for_each(|name| fs::remove_file(stage.path(name)).unwrap());
+    stage.wait_hold("delete-budget");
+    // With 20 more files, 20 % would be enough for three.
+    (0..20).for_each(|n| stage.write(&format!("more {n}.txt"), format!("more {n}")));
+    stage.marker("marker.txt");
+    stage.wait_passes();
+    // Two of the three are back: the one that is left would fit.
+    known[..2].iter().for_each(|name| stage.write(name, format!("content of {name}")));
+    stage.wait_verdict(&known[1], "attached");
+    stage.wait_passes();
+    assert_eq!((holds(&stage), deletes(&stage)), (vec!["delete-budget".to_owned()], 0));
+    stage.write(&known[2], format!("content of {}", known[2]));
+    stage.wait_hold("");
+    assert_eq!(deletes(&stage), 0);
+    stage.wait_attached();
+    stage.assert_settled(daemon);
+}
+
+#[test]
+fn holds_stand_side_by_side_and_a_release_ends_only_what_it_showed() {
+    let stage = often();
+    let known = names(4);
+    attach(&stage, &known);
+    let daemon = stage.daemon();
+    stage.wait_attached();
+    known.iter().for_each(|name| fs::remove_file(stage.path(name)).unwrap());
+    stage.wait_hold("root-emptied");
+    let aside = stage.dir.path().join("aside");
+    fs::rename(&stage.drop, &aside).unwrap();
+    stage.wait_hold("root-missing");
+    assert_eq!(holds(&stage), ["root-missing", "root-emptied"]);
+    // A folder made anew is another one, and the emptiness is not forgotten over it.
+    fs::create_dir(&stage.drop).unwrap();
+    stage.wait_hold("root-replaced");
+    stage.write("touched.txt", "a stranger");
+    stage.wait_hold("root-replaced");
+    assert_eq!(holds(&stage), ["root-replaced", "root-emptied"]);
+    assert!(daemon.stop().success());
+    assert_eq!(stage.run(&["sync"]).status.code(), Some(78));
+    let daemon = stage.daemon();
+    fs::remove_dir_all(&stage.drop).unwrap();
+    fs::rename(&aside, &stage.drop).unwrap();
+    stage.wait_hold("root-emptied");
+    assert_eq!((holds(&stage), deletes(&stage)), (vec!["root-emptied".to_owned()], 0));
+    // Now a person says that this is right.
+    let shown = ok(&stage.run(&["release", "drop", "--count", "4"]));
+    assert!(shown.contains("root-emptied") && shown.contains("4 files gone here"), "{shown}");
+    wait("all are deleted", || deletes(&stage) == 4, || daemon.log());
+    stage.wait_equal();
+    stage.assert_settled(daemon);
+    assert_eq!(holds(&stage), [""; 0]);
+}
+
+fn touch_all(stage: &Stage, names: &[String]) {
+    for name in names {
+        let file = fs::File::options().write(true).open(stage.path(name)).unwrap();
+        file.set_modified(std::time::SystemTime::now() + std::time::Duration::from_secs(3600)).unwrap();
+    }
+}
+
+#[test]
+fn touched_files_cause_no_hold_and_changed_ones_are_held_until_released_once() {
+    let stage = often();
+    let known = names(12);
+    attach(&stage, &known);
+    let daemon = stage.daemon();
+    stage.wait_attached();
+    let before = stage.changes().len();
+    // Another time zone: every time differs, no content does (L78).
+    touch_all(&stage, &known);
+    wait(
+        "all are read again",
+        || {
+            daemon.log().matches("the changed files are read").count() == 1
+                && stage.list().iter().all(|f| f["verdict"] == "attached")
+        },
+        || daemon.log(),
+    );
+    stage.wait_passes();
+    assert_eq!((holds(&stage), stage.changes().len()), (vec![], before), "unchanged bytes cause no call and no hold");
+    // Malware: every content is another.
+    assert!(daemon.stop().success());
+    known.iter().for_each(|name| stage.write(name, format!("encrypted {name}")));
+    fs::remove_file(stage.path(&known[0])).unwrap();
+    let plan = stage.run(&["plan"]);
+    assert!(text(&plan).contains("have new content"), "{}", text(&plan));
+    let daemon = stage.daemon();
+    stage.wait_hold("all-changed");
+    stage.write("new.txt", "new");
+    stage.wait_passes();
+    assert_eq!(
+        (stage.changes().len(), stage.hold().as_str()),
+        (before, "all-changed"),
+        "nothing goes up, nothing is deleted"
+    );
+    fs::create_dir(stage.path("folder")).unwrap();
+    touch_all(&stage, &known[1..]);
+    stage.wait_passes();
+    assert_eq!((stage.changes().len(), stage.hold().as_str()), (before, "all-changed"));
+    // The old content back: the hold ends by itself, without a call for any of them.
+    attach(&stage, &known);
+    stage.wait_hold("");
+    stage.wait_attached();
+    assert_eq!(stage.changes().len(), before + 3, "only the new file was sent");
+    // Meant so: released, it goes through once, and the next time is held again.
+    known.iter().for_each(|name| stage.write(name, format!("rewritten {name}")));
+    stage.wait_hold("all-changed");
+    ok(&stage.run(&["release", "drop", "--count", "0"]));
+    stage.wait_attached();
+    stage.wait_hold("");
+    stage.wait_passes();
+    known.iter().for_each(|name| stage.write(name, format!("once more {name}")));
+    stage.wait_hold("all-changed");
+    assert!(daemon.stop().success());
+}
+
+fn keep(stage: &Stage, name: &str) -> Output {
+    stage.run(&["keep", stage.path(name).to_str().unwrap()])
+}
+
+#[test]
+fn a_delete_in_its_grace_is_listed_and_called_back() {
+    let mut stage = often();
+    stage.mirror = stage.mirror.replace("\"1s\"\ndelete_budget", "\"1h\"\ndelete_budget");
+    let known = names(4);
+    attach(&stage, &known);
+    stage.write("tree/a.txt", "a");
+    stage.write("tree/b.txt", "b");
+    let daemon = stage.daemon();
+    stage.wait_attached();
+    let ours = stage.ours();
+    fs::remove_file(stage.path(&known[0])).unwrap();
+    fs::remove_dir_all(stage.path("tree")).unwrap();
+    stage.wait_verdict("tree/b.txt", "deleting");
+    stage.wait_verdict(&known[0], "deleting");
+    let status = ok(&stage.run(&["status"]));
+    assert!(status.contains("tree/a.txt  not before "), "{status}");
+    let json = stage.status();
+    assert_eq!(json["mirrors"][0]["deletes_waiting"]["waiting"].as_array().unwrap().len(), 3);
+    assert!(stage.list().iter().filter(|f| f["verdict"] == "deleting").all(|f| f["delete_after"].is_string()));
+    assert!(ok(&stage.run(&["list", "--verdict", "deleting"])).contains("deleted at Connect after"));
+
+    // What is here does not wait, what is unknown cannot.
+    let refused = keep(&stage, &known[1]);
+    assert_eq!(refused.status.code(), Some(1), "{}", text(&refused));
+    assert!(text(&refused).contains("does not wait to be deleted"), "{}", text(&refused));
+    assert_eq!(keep(&stage, "unknown.txt").status.code(), Some(2));
+    // A folder, through the daemon; a file, without one.
+    let kept = ok(&keep(&stage, "tree"));
+    assert_eq!(kept.matches("is called back").count(), 2, "{kept}");
+    assert!(daemon.stop().success());
+    assert!(ok(&keep(&stage, &known[0])).contains("is called back"));
+    assert!(ok(&keep(&stage, &known[0])).contains("kept already"));
+    assert!(ok(&stage.run(&["list"])).contains("kept at Connect by hand"));
+
+    // No grace, and still nothing goes; a restart and a pass keep it so.
+    stage.mirror = stage.mirror.replace("\"1h\"\ndelete_budget", "\"0s\"\ndelete_budget");
+    stage.sync();
+    let daemon = stage.daemon();
+    stage.wait_passes();
+    assert_eq!((stage.ours(), deletes(&stage)), (ours, 0));
+    // One comes back as another, and is replaced; once it goes again, so does its attachment.
+    stage.write("tree/a.txt", "a, rewritten");
+    stage.wait_visible_as("tree - a.txt", "a, rewritten");
+    fs::remove_file(stage.path("tree/a.txt")).unwrap();
+    let held = |name: &str| stage.ours().iter().any(|file| file.file_name == name);
+    wait("its attachment is gone", || !held("tree - a.txt"), || daemon.log());
+    assert!(held("tree - b.txt"));
+    assert!(daemon.stop().success());
+}
+
+/// What `sync` announces is not sent where nobody can be reached: it can be called back. What was sent cannot.
+#[test]
+fn an_announced_delete_is_called_back_until_its_call_is_made() {
+    let mut stage = Stage::new();
+    stage.mirror = stage.mirror.replace("\"1s\"\ndelete_budget", "\"0s\"\ndelete_budget");
+    let known = names(3);
+    attach(&stage, &known);
+    stage.sync();
+    let ours = stage.ours();
+    let away = unreachable(&stage);
+    fs::remove_file(stage.path(&known[0])).unwrap();
+    stage.sync_with(&away);
+    let announced =
+        |stage: &Stage| ok(&stage.run(&["why", stage.path(&known[0]).to_str().unwrap()])).contains("deleting, attempt");
+    // The first pass begins the grace, the next ends it.
+    wait(
+        "the delete is announced",
+        || {
+            stage.sync_with(&away);
+            announced(&stage)
+        },
+        || text(&stage.run(&["log"])),
+    );
+    assert_eq!(deletes(&stage), 0);
+    assert!(ok(&keep(&stage, &known[0])).contains("is called back"));
+    stage.sync();
+    stage.sync();
+    assert_eq!((stage.ours(), deletes(&stage)), (ours, 0), "called back in time");
+
+    // The answer gets lost: it may have been carried out.
+    stage.sandbox.set_faults(vec![casedrop_sandbox::Fault::all(
+        Op::DeleteAttachedFile,
+        casedrop_sandbox::FaultKind::HangForever,
+    )]);
+    let daemon: Daemon = stage.daemon();
+    daemon.wait_ready();
+    fs::remove_file(stage.path(&known[1])).unwrap();
+    wait("the delete is under way", || stage.sandbox.faults_applied() > 0, || daemon.log());
+    let late = keep(&stage, &known[1]);
+    assert_eq!(late.status.code(), Some(1), "{}", text(&late));
+    assert!(text(&late).contains("was sent to Connect and cannot be called back"), "{}", text(&late));
+    daemon.kill();
+    let late = keep(&stage, &known[1]);
+    assert!(text(&late).contains("was sent to Connect and cannot be called back"), "{}", text(&late));
+    stage.sandbox.set_faults(Vec::new());
+    stage.sync();
+    assert!(!stage.visible().contains_key(&known[1]), "it goes on");
+}
+
+#[test]
+fn a_folder_that_cannot_be_listed_is_shown_and_nothing_below_it_is_deleted() {
+    let stage = often();
+    stage.write("open/a.txt", "a");
+    stage.write("closed/b.txt", "b");
+    stage.sync();
+    let ours = stage.ours();
+    // To root every folder is open; as a mount point of its own it is closed to anybody.
+    let closed = stage.path("closed");
+    let mounted = Command::new("mount").args(["-t", "tmpfs", "casedrop-test"]).arg(&closed).output();
+    if !mounted.is_ok_and(|output| output.status.success()) {
+        println!("NOT RUN: no tmpfs can be mounted here");
+        return;
+    }
+    let daemon = stage.daemon();
+    daemon.wait_ready();
+    let shown = ok(&stage.run(&["status"]));
+    let unmounted = Command::new("umount").arg(&closed).status().unwrap().success();
+    assert!(shown.contains("HELD     below closed/"), "{shown}");
+    assert!(unmounted);
+    wait(
+        "it is listed again",
+        || stage.status()["mirrors"][0]["unlisted"].as_array().unwrap().is_empty(),
+        || daemon.log(),
+    );
+    assert_eq!((stage.ours(), deletes(&stage)), (ours, 0));
+    stage.assert_settled(daemon);
+}
