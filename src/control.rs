@@ -13,12 +13,14 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::core::compare::Class;
 use crate::crash::{self, Point};
 use crate::fatal::Fatal;
 use crate::host::time;
 use crate::journal::{Journal, JournalError};
 use crate::passes::{Looked, Ticket};
 use crate::record;
+use crate::truth;
 use crate::types::{RelPath, UnixMillis};
 use crate::world::World;
 
@@ -35,6 +37,10 @@ pub enum Request {
     Retry { mirror: String, paths: Vec<Vec<u8>> },
     /// End the mirror's hold and let `count` deletes go past the budget.
     Release { mirror: String, count: u32 },
+    /// Compare the mirror with Connect now, from the first case, at full pace.
+    Verify { mirror: String, deep: bool },
+    /// Carry out what the differences of one class propose; there must be exactly `count` of them.
+    Repair { mirror: String, class: String, count: u64 },
     /// Look at the whole mirror now; with a ticket: what became of the look it is for.
     Look { mirror: String, ticket: Option<Ticket> },
 }
@@ -42,10 +48,17 @@ pub enum Request {
 impl Request {
     fn mirror(&self) -> &str {
         match self {
-            Self::Retry { mirror, .. } | Self::Release { mirror, .. } | Self::Look { mirror, .. } => mirror,
+            Self::Retry { mirror, .. }
+            | Self::Release { mirror, .. }
+            | Self::Look { mirror, .. }
+            | Self::Verify { mirror, .. }
+            | Self::Repair { mirror, .. } => mirror,
         }
     }
 }
+
+/// Differences older than this are found again before anything is repaired by them.
+const FRESH: Duration = Duration::from_secs(3600);
 
 /// What came of it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -141,6 +154,27 @@ fn act(tx: &crate::journal::Tx<'_>, request: &Request) -> Result<Result<Reply, S
         }
         // Nothing is written for it, and only a daemon can look.
         Request::Look { .. } => Ok(Err("no daemon runs that could look".to_owned())),
+        Request::Verify { deep, .. } => {
+            truth::run::begin(tx, mirror.id, *deep, true, now)?;
+            Ok(Ok(Reply { done: 1, text: String::new(), pass: None }))
+        }
+        Request::Repair { class, count, .. } => {
+            let Some(class) = Class::parse(class) else { return Ok(Err(format!("there is no class `{class}`"))) };
+            let mut found = tx.differences(mirror.id, usize::MAX)?;
+            found.retain(|d| d.class == class);
+            if found.len() as u64 != *count {
+                let text = format!("there are {} of class {} now: compare again", found.len(), class.as_str());
+                return Ok(Err(text));
+            }
+            if found.iter().any(|d| now.since(d.found_at) > FRESH) {
+                return Ok(Err("what was found is more than an hour old: compare again".to_owned()));
+            }
+            let mut done = 0;
+            for difference in &found {
+                done += u64::from(record::repair(tx, mirror.id, difference, now)?);
+            }
+            Ok(Ok(Reply { done, text: format!("{done} of {count} under way: {}", class.proposal()), pass: None }))
+        }
     }
 }
 
@@ -225,6 +259,10 @@ fn look(world: &World, name: &str, ticket: Option<Ticket>) -> Reply {
 
 /// Lets the loops see what was changed.
 async fn after(world: &World, request: &Request) {
+    if let Request::Verify { .. } = request {
+        world.asked.notify_one();
+        return;
+    }
     if let Some(mirror) = world.mirrors.iter().find(|m| m.config.name == request.mirror()) {
         let id = mirror.id;
         if let Ok(Some(row)) = world.journal.write(move |tx| tx.mirror(id)).await {

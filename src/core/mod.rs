@@ -1,7 +1,9 @@
 //! What casedrop decides. Pure: no I/O, no clock, no randomness that is not an argument; imports nothing of
 //! the other modules but `types`.
 
+pub mod adopt;
 pub mod budget;
+pub mod compare;
 pub mod fair;
 pub mod hook;
 pub mod model;

@@ -160,6 +160,9 @@ words! {
         Conflict = "conflict",
         Vanished = "vanished",
         Unreadable = "unreadable",
+        MissingRemotely = "missing-remotely",
+        AlteredRemotely = "altered-remotely",
+        Unseen = "unseen",
     }
 }
 
@@ -217,6 +220,18 @@ impl ParkCode {
                  `casedrop retry` it."
             }
             Self::Unreadable => "casedrop may not read the file: give its user the right to read it.",
+            Self::MissingRemotely => {
+                "The attachment is no longer at Connect, and casedrop did not delete it: find out who did; to attach \
+                 the file anew, `casedrop retry` it or `casedrop verify --fix missing`."
+            }
+            Self::AlteredRemotely => {
+                "What Connect holds is not what casedrop sent: look at it there; to put the file in its place, \
+                 `casedrop retry` it or `casedrop verify --fix altered`."
+            }
+            Self::Unseen => {
+                "The attachment was adopted from Connect, and there is no such file here: put the file back, or let \
+                 the attachment be deleted with `casedrop verify --fix unseen`."
+            }
         }
     }
 }
@@ -371,6 +386,18 @@ pub struct Attachment {
 }
 
 impl Attachment {
+    /// Whether agents can see exactly this version, as far as is known: approved, and not found missing, altered or
+    /// refused at Connect since. (The reason of such a one is the code of its file's park.)
+    pub fn is_visible(&self) -> bool {
+        self.stage == Stage::Approved && self.found_wrong().is_none()
+    }
+
+    /// What a comparison with Connect found wrong with an approved attachment.
+    pub fn found_wrong(&self) -> Option<ParkCode> {
+        (self.stage == Stage::Approved).then_some(())?;
+        ParkCode::parse(self.reason.as_deref()?)
+    }
+
     /// Time since Connect took the complete call.
     pub fn age(&self, now: UnixMillis) -> std::time::Duration {
         self.completed_at.map_or(std::time::Duration::ZERO, |at| now.since(at))
@@ -422,8 +449,9 @@ impl HoldCode {
             }
             Self::AllChanged => "Nearly every file changed at once: if that is intended, `casedrop release MIRROR`.",
             Self::JournalRebuilt => {
-                "The journal was lost, so what is attached already is not known: put a copy of it back, or accept that \
-                 every file is attached anew with `casedrop release MIRROR`."
+                "The journal was lost, so what is attached already is not known: put a copy of it back, or read it from \
+                 Connect with `casedrop adopt`, or accept that every file is attached anew with `casedrop release \
+                 MIRROR`."
             }
             Self::Auth => {
                 "AWS refuses the credentials: renew them and see `casedrop check`; the hold then ends by itself."
@@ -489,6 +517,11 @@ words! {
         Unlisted = "unlisted",
         Held = "held",
         Released = "released",
+        Adopted = "adopted",
+        Differs = "differs",
+        Agrees = "agrees",
+        Repaired = "repaired",
+        Verified = "verified",
     }
 }
 

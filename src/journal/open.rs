@@ -17,8 +17,13 @@ use crate::crash::{self, Point};
 pub(super) const APPLICATION_ID: i32 = 0x4344_524a;
 
 /// The steps from an empty database to the present tables; the n-th brings version n.
-const MIGRATIONS: &[&str] =
-    &[include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql"), include_str!("migrations/0003.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001.sql"),
+    include_str!("migrations/0002.sql"),
+    include_str!("migrations/0003.sql"),
+    include_str!("migrations/0004.sql"),
+    include_str!("migrations/0005.sql"),
+];
 
 /// The version this program reads and writes (`PRAGMA user_version`).
 pub(super) fn known_version() -> i64 {
@@ -36,17 +41,19 @@ pub(super) fn open(path: &Path) -> Result<(Connection, Lock, Origin), JournalErr
         create_empty(path)?;
         crash::at(Point::OpenCreated);
     }
-    let told = |result: rusqlite::Result<()>| result.map_err(|e| JournalError::sqlite(path, &e));
+    fn told<T>(path: &Path, result: rusqlite::Result<T>) -> Result<T, JournalError> {
+        result.map_err(|e| JournalError::sqlite(path, &e))
+    }
     let mut conn =
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
             .map_err(|e| JournalError::sqlite(path, &e))?;
-    told(settle(&conn))?;
+    told(path, settle(&conn))?;
     if conn.is_readonly("main").map_err(|e| JournalError::sqlite(path, &e))? {
         return Err(JournalError::ReadOnly { path: path.to_owned() });
     }
     // Creation happens with a rollback journal: a crash in it leaves an empty file, which counts as new again.
     let version = check(&conn, path, origin != Origin::Existing)?;
-    told(migrate(&mut conn, version))?;
+    told(path, migrate(&mut conn, version, origin == Origin::Lost))?;
     crash::at(Point::OpenMigrated);
     let mode: String = conn
         .query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))
@@ -56,6 +63,8 @@ pub(super) fn open(path: &Path) -> Result<(Connection, Lock, Origin), JournalErr
         return Err(JournalError::Io { path: path.to_owned(), detail });
     }
     quick_check(&conn, path)?;
+    let lost: bool = told(path, conn.query_row("SELECT count(*) FROM loss", [], |row| row.get(0)))?;
+    let origin = if lost { Origin::Lost } else { origin };
     lock.sign().map_err(|e| JournalError::io(&beside(path, ".lock"), &e))?;
     crash::at(Point::OpenSigned);
     Ok((conn, lock, origin))
@@ -145,15 +154,24 @@ pub(super) fn check(conn: &Connection, path: &Path, may_be_empty: bool) -> Resul
     Ok(version)
 }
 
-fn migrate(conn: &mut Connection, from: i64) -> rusqlite::Result<()> {
+/// Brings the tables to the present version. A new journal gets all of them in one transaction, together with the
+/// note that it stands in the place of a lost one.
+fn migrate(conn: &mut Connection, from: i64, lost: bool) -> rusqlite::Result<()> {
+    let mut transaction = conn.transaction()?;
     for (version, sql) in (1_i64..).zip(MIGRATIONS).filter(|(version, _)| *version > from) {
-        let transaction = conn.transaction()?;
+        if from > 0 {
+            transaction.commit()?;
+            transaction = conn.transaction()?;
+        }
         transaction.execute_batch(sql)?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", version)?;
-        transaction.commit()?;
     }
-    Ok(())
+    if lost {
+        let now = crate::types::UnixMillis::now();
+        transaction.execute("INSERT INTO loss (id, at) VALUES (1, ?1) ON CONFLICT DO NOTHING", [now.0])?;
+    }
+    transaction.commit()
 }
 
 fn quick_check(conn: &Connection, path: &Path) -> Result<(), JournalError> {
@@ -168,6 +186,6 @@ fn quick_check(conn: &Connection, path: &Path) -> Result<(), JournalError> {
 /// An empty journal in memory.
 pub(super) fn in_memory() -> rusqlite::Result<Connection> {
     let mut conn = Connection::open_in_memory()?;
-    migrate(&mut conn, 0)?;
+    migrate(&mut conn, 0, false)?;
     Ok(conn)
 }

@@ -5,19 +5,23 @@
 //! recorded before the next call. Whatever the planner did meanwhile wins: an answer that comes back to an attempt
 //! that was given up is kept for the clean-up ([`Course::Superseded`]), never dropped.
 
+mod adopt;
 mod attempt;
 mod disk;
 mod ending;
 mod manual;
 #[cfg(test)]
 mod tests;
+mod truth;
 
+pub use adopt::{adopt, adopted};
 pub use attempt::{
     Begun, Course, begin, completed, give_up, look_again, start_failed, started, stored, try_again, waiting,
 };
 pub use disk::{delete, known, look};
 pub use ending::{LISTING_GRACE, approved, delete_failed, deleted, failed, rejected, sweep_found, swept, vanished};
-pub use manual::{recover, release, retry};
+pub use manual::{known_mirrors, recover, release, retry};
+pub use truth::{Compared, attempt_at_work, compared, repair};
 
 use serde_json::Value;
 
