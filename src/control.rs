@@ -13,6 +13,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::core::compare::Class;
 use crate::core::model::HoldCode;
 use crate::crash::{self, Point};
 use crate::fatal::Fatal;
@@ -20,6 +21,7 @@ use crate::host::time;
 use crate::journal::{Journal, JournalError};
 use crate::passes::{Looked, Ticket};
 use crate::record::{self, Kept};
+use crate::truth;
 use crate::types::{RelPath, UnixMillis};
 use crate::world::World;
 
@@ -38,6 +40,10 @@ pub enum Request {
     Keep { mirror: String, paths: Vec<Vec<u8>> },
     /// End these holds of the mirror, if exactly `count` files are gone, and let their deletes go past the budget.
     Release { mirror: String, holds: Vec<String>, count: u64 },
+    /// Compare the mirror with Connect now, from the first case, at full pace.
+    Verify { mirror: String, deep: bool },
+    /// Carry out what the differences of one class propose; there must be exactly `count` of them.
+    Repair { mirror: String, class: String, count: u64 },
     /// Look at the whole mirror now; with a ticket: what became of the look it is for.
     Look { mirror: String, ticket: Option<Ticket> },
 }
@@ -48,10 +54,15 @@ impl Request {
             Self::Retry { mirror, .. }
             | Self::Keep { mirror, .. }
             | Self::Release { mirror, .. }
-            | Self::Look { mirror, .. } => mirror,
+            | Self::Look { mirror, .. }
+            | Self::Verify { mirror, .. }
+            | Self::Repair { mirror, .. } => mirror,
         }
     }
 }
+
+/// Differences older than this are found again before anything is repaired by them.
+const FRESH: Duration = Duration::from_secs(3600);
 
 /// What came of it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -168,6 +179,27 @@ fn act(tx: &crate::journal::Tx<'_>, request: &Request) -> Result<Result<Reply, S
         }
         // Nothing is written for it, and only a daemon can look.
         Request::Look { .. } => Ok(Err("no daemon runs that could look".to_owned())),
+        Request::Verify { deep, .. } => {
+            truth::run::begin(tx, mirror.id, *deep, true, now)?;
+            Ok(Ok(Reply { done: 1, text: String::new(), pass: None }))
+        }
+        Request::Repair { class, count, .. } => {
+            let Some(class) = Class::parse(class) else { return Ok(Err(format!("there is no class `{class}`"))) };
+            let mut found = tx.differences(mirror.id, usize::MAX)?;
+            found.retain(|d| d.class == class);
+            if found.len() as u64 != *count {
+                let text = format!("there are {} of class {} now: compare again", found.len(), class.as_str());
+                return Ok(Err(text));
+            }
+            if found.iter().any(|d| now.since(d.found_at) > FRESH) {
+                return Ok(Err("what was found is more than an hour old: compare again".to_owned()));
+            }
+            let mut done = 0;
+            for difference in &found {
+                done += u64::from(record::repair(tx, mirror.id, difference, now)?);
+            }
+            Ok(Ok(Reply { done, text: format!("{done} of {count} under way: {}", class.proposal()), pass: None }))
+        }
     }
 }
 
@@ -262,6 +294,10 @@ fn look(world: &World, name: &str, ticket: Option<Ticket>) -> Reply {
 
 /// Lets the loops see what was changed.
 async fn after(world: &World, request: &Request) {
+    if let Request::Verify { .. } = request {
+        world.asked.notify_one();
+        return;
+    }
     if let Some(mirror) = world.mirrors.iter().find(|m| m.config.name == request.mirror()) {
         let id = mirror.id;
         if let Ok(Some(row)) = world.journal.write(move |tx| tx.mirror(id)).await {

@@ -1,5 +1,6 @@
 //! casedrop mirrors local folders into Amazon Connect case attachments.
 
+mod adopt;
 mod aws;
 mod child;
 mod cli;
@@ -25,6 +26,7 @@ mod scan;
 #[cfg(test)]
 mod sim;
 mod tags;
+mod truth;
 mod types;
 mod watch;
 mod weather;

@@ -40,6 +40,76 @@ pub fn path_value(path: &RelPath) -> String {
     format!("sha256:{}", hash(path))
 }
 
+/// Which path the tag of an attachment names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    Path(RelPath),
+    /// Only the hash of a long path: to be compared with [`path_value`] of the paths there are.
+    Hash(String),
+}
+
+/// What the tags of one file at Connect say of where it comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    pub mirror: String,
+    pub place: Place,
+    pub hash: ContentHash,
+    pub token: String,
+}
+
+/// Reads our tags back. `None` unless all of them are there and well-formed: then the file is not ours.
+pub fn read(tags: &BTreeMap<String, String>) -> Option<Origin> {
+    let get = |key: &str| tags.get(key).map(String::as_str).filter(|value| !value.is_empty());
+    Some(Origin {
+        mirror: get(MIRROR)?.to_owned(),
+        place: place(get(PATH)?)?,
+        hash: parse_hash(get(SHA256)?)?,
+        token: get(ATTEMPT)?.to_owned(),
+    })
+}
+
+fn place(value: &str) -> Option<Place> {
+    if value.strip_prefix("sha256:").and_then(parse_hash).is_some() {
+        return Some(Place::Hash(value.to_owned()));
+    }
+    // Shown paths stand for one path each, so only a value that shows itself again was ours.
+    let path = RelPath::new(unescape(value.as_bytes()))?;
+    (path.to_string() == value).then_some(Place::Path(path))
+}
+
+fn parse_hash(text: &str) -> Option<ContentHash> {
+    let mut bytes = [0; 32];
+    if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
+        return None;
+    }
+    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(ContentHash(bytes))
+}
+
+/// Turns every `\xNN` into its byte: the reverse of how a [`RelPath`] shows itself.
+pub fn unescape(text: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((first, after)) = rest.split_first() {
+        let digits = after.strip_prefix(b"x").and_then(|hex| hex.get(..2));
+        let byte =
+            digits.and_then(|hex| std::str::from_utf8(hex).ok()).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        match byte {
+            Some(byte) if *first == b'\\' => {
+                bytes.push(byte);
+                rest = after.get(3..).unwrap_or_default();
+            }
+            _ => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    bytes
+}
+
 /// What stands for a path in a log that must hold no names.
 pub fn hidden(path: &RelPath) -> String {
     let mut text = hash(path).to_string();
@@ -53,7 +123,55 @@ fn hash(path: &RelPath) -> ContentHash {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    fn all(path: &str) -> BTreeMap<String, String> {
+        let hash = "ab".repeat(32);
+        [(MIRROR, "m"), (PATH, path), (SHA256, hash.as_str()), (ATTEMPT, "t")]
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .into()
+    }
+
+    #[test]
+    fn tags_are_read_back_or_not_ours() {
+        let origin = read(&all("a/\\xff.pdf")).unwrap();
+        assert_eq!(origin.place, Place::Path(RelPath::new(&b"a/\xff.pdf"[..]).unwrap()));
+        assert_eq!((origin.mirror.as_str(), origin.token.as_str(), origin.hash), ("m", "t", ContentHash([0xab; 32])));
+        for key in [MIRROR, PATH, SHA256, ATTEMPT] {
+            let mut tags = all("a");
+            tags.remove(key);
+            assert_eq!(read(&tags), None, "{key}");
+            tags.insert(key.to_owned(), String::new());
+            assert_eq!(read(&tags), None, "{key}");
+        }
+        for bad in ["/a", "a/../b", "a\\b", "a\\x41", "a\n"] {
+            assert_eq!(read(&all(bad)), None, "{bad:?}");
+        }
+        let mut tags = all("a");
+        tags.insert(SHA256.into(), "AB".repeat(32));
+        assert_eq!(read(&tags), None);
+    }
+
+    proptest! {
+        #[test]
+        fn every_path_is_found_again(bytes in prop::collection::vec(any::<u8>(), 1..400)) {
+            let Some(path) = RelPath::new(bytes) else { return Ok(()) };
+            match place(&path_value(&path)) {
+                Some(Place::Path(found)) => prop_assert_eq!(found, path),
+                Some(Place::Hash(value)) => prop_assert_eq!(value, path_value(&path)),
+                None => prop_assert!(false, "not read back"),
+            }
+        }
+
+        #[test]
+        fn no_tag_panics(value in ".*", hash in ".*") {
+            let mut tags = all(&value);
+            tags.insert(SHA256.into(), hash);
+            let _ = read(&tags);
+        }
+    }
 
     #[test]
     fn a_long_path_becomes_its_hash() {

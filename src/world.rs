@@ -193,6 +193,10 @@ pub struct World {
     pub uploads: usize,
     /// The Cases domain, when only its id is known.
     pub domain_id: Option<String>,
+    /// Rung when a person asks for a comparison with Connect.
+    pub asked: Notify,
+    /// For each API operation.
+    pub requests_per_second: f64,
     /// Keep file names out of the log.
     pub hide_names: bool,
 }

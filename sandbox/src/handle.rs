@@ -12,11 +12,11 @@ use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 
 use crate::SandboxError;
-use crate::clock::Time;
+use crate::clock::{Millis, Time};
 use crate::faults::{Fault, FaultBook};
 use crate::ids;
 use crate::log::LoggedRequest;
-use crate::record::{CaseInfo, CaseStatus, LedgerFile, NewCase};
+use crate::record::{CaseInfo, CaseStatus, FileRecord, FileStatus, LedgerFile, NewCase, SeededFile};
 use crate::server;
 use crate::settings::{Limits, Scan, Settings, Throttle};
 use crate::state::{Shared, lock};
@@ -217,26 +217,79 @@ impl Sandbox {
         let size = u64::try_from(content.len()).unwrap_or(u64::MAX);
         let sha256 = ids::hex(&Sha256::digest(content));
         let now = shared.clock.now();
-        let (case, record) = {
+        let record = {
             let mut model = shared.model();
-            let case = model.case(case_id, now).map(|(case, _)| case);
-            let record = model.foreign_file(case_id, file_name, (size, sha256), now);
-            match (case, record) {
-                (Some(case), Some(record)) => (case, record),
-                _ => return Err(SandboxError::UnknownCase(case_id.to_owned())),
-            }
+            model.case(case_id, now);
+            model.foreign_file(case_id, file_name, (size, sha256), now)
         };
-        if let Some(disk) = &shared.disk {
-            let dir = disk.file_dir(&case, &record);
-            let _guard = disk.lock(&record.file.file_id);
-            let written = disk.temp().and_then(|(path, mut file)| {
-                std::io::Write::write_all(&mut file, content)?;
-                disk.keep_content(&path, &dir)?;
-                disk.write_file(&dir, Some(&record))
-            });
-            written.map_err(|source| SandboxError::State { path: dir, source })?;
-        }
+        let record = record.ok_or_else(|| SandboxError::UnknownCase(case_id.to_owned()))?;
+        self.put_content(&record, content)?;
         Ok(record.file.file_id)
+    }
+
+    /// Puts a file on a case as this program's own caller left it: any status, tags and age, whatever a start call
+    /// would have said. Answers its id.
+    ///
+    /// # Errors
+    ///
+    /// If the case does not exist or the state folder cannot be written.
+    pub fn seed_file(&self, seed: &SeededFile) -> Result<String, SandboxError> {
+        let shared = self.shared();
+        let size = u64::try_from(seed.content.len()).unwrap_or(u64::MAX);
+        let sha256 = ids::hex(&Sha256::digest(&seed.content));
+        let now = Millis(shared.clock.now().0 - i64::try_from(seed.age.as_millis()).unwrap_or(i64::MAX));
+        let record = {
+            let mut model = shared.model();
+            model.case(&seed.case_id, now);
+            model.seeded_file(seed, (size, sha256), now)
+        };
+        let record = record.ok_or_else(|| SandboxError::UnknownCase(seed.case_id.clone()))?;
+        self.put_content(&record, &seed.content)?;
+        Ok(record.file.file_id)
+    }
+
+    /// Removes a file as somebody else would: no request is logged. `false` if there is none.
+    pub fn lose_file(&self, file_id: &str) -> bool {
+        let lost = self.shared().model().lose(file_id);
+        // The disk is a view of the model; a failure is logged there.
+        lost.is_some_and(|record| self.shared().persist(&record).is_ok())
+    }
+
+    /// Changes the status of a file behind everybody's back. `false` if there is none.
+    pub fn set_file_status(&self, file_id: &str, status: FileStatus) -> bool {
+        let changed = self.shared().model().change(file_id, |file| file.status = status);
+        changed.is_some_and(|record| self.shared().persist(&record).is_ok())
+    }
+
+    /// Changes the content of a file behind everybody's back, its size included. `false` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// If the state folder cannot be written.
+    pub fn set_file_content(&self, file_id: &str, content: &[u8]) -> Result<bool, SandboxError> {
+        let sha256 = ids::hex(&Sha256::digest(content));
+        let changed = self.shared().model().change(file_id, |file| {
+            file.size = u64::try_from(content.len()).unwrap_or(u64::MAX);
+            file.sha256 = Some(sha256);
+        });
+        match changed {
+            Some(record) => self.put_content(&record, content).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    fn put_content(&self, record: &FileRecord, content: &[u8]) -> Result<(), SandboxError> {
+        let shared = self.shared();
+        let case = shared.model().case_info(&record.file.case_id).cloned();
+        let (Some(disk), Some(case)) = (&shared.disk, case) else { return Ok(()) };
+        let dir = disk.file_dir(&case, record);
+        let _guard = disk.lock(&record.file.file_id);
+        let written = disk.temp().and_then(|(path, mut file)| {
+            std::io::Write::write_all(&mut file, content)?;
+            disk.keep_content(&path, &dir)?;
+            disk.write_file(&dir, Some(record))
+        });
+        written.map_err(|source| SandboxError::State { path: dir, source })
     }
 
     /// Links this many comments to a case: related items that are no files. `false` if there is no such case.

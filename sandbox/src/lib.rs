@@ -42,7 +42,7 @@ pub use ids::{
 };
 pub use log::LoggedRequest;
 pub use op::Op;
-pub use record::{CaseInfo, CaseStatus, FileStatus, LedgerFile, NewCase};
+pub use record::{CaseInfo, CaseStatus, FileStatus, LedgerFile, NewCase, SeededFile};
 pub use script::Script;
 pub use settings::{Limits, Rate, Scan, Settings, Throttle, Verdict};
 pub use switches::{

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::clock::Millis;
 use crate::ids::{self, IdSource};
-use crate::record::{CaseInfo, CaseStatus, FileRecord, FileStatus, LedgerFile, NewCase};
+use crate::record::{CaseInfo, CaseStatus, FileRecord, FileStatus, LedgerFile, NewCase, SeededFile};
 use crate::reply::ApiError;
 use crate::settings::{Limits, Scan, Verdict};
 use crate::switches::{
@@ -242,34 +242,69 @@ impl Model {
         content: (u64, String),
         now: Millis,
     ) -> Option<FileRecord> {
+        let status = FileStatus::Approved;
+        self.seed(case_id, name, BTreeMap::new(), status, (true, ids::agent_arn()), content, now)
+    }
+
+    /// A file of the caller's own, in any state.
+    pub(crate) fn seeded_file(&mut self, seed: &SeededFile, content: (u64, String), now: Millis) -> Option<FileRecord> {
+        let by = (false, ids::caller_arn());
+        self.seed(&seed.case_id, &seed.file_name, seed.tags.clone(), seed.status, by, content, now)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "each is a part of the record")]
+    fn seed(
+        &mut self,
+        case_id: &str,
+        name: &str,
+        tags: BTreeMap<String, String>,
+        status: FileStatus,
+        (foreign, created_by): (bool, String),
+        (size, sha256): (u64, String),
+        now: Millis,
+    ) -> Option<FileRecord> {
         self.cases.get(case_id)?;
+        let finished = matches!(status, FileStatus::Approved | FileStatus::Rejected | FileStatus::Failed);
         let record = FileRecord {
             number: self.number(),
             related_item_id: self.ids.uuid(),
-            created_by_user: true,
+            created_by_user: foreign,
             url_signed_at: now.whole_second(),
             url_seconds: 300,
-            stored_at: Some(now),
-            completed_at: Some(now),
+            stored_at: finished.then_some(now),
+            completed_at: finished.then_some(now),
             scan_ends: None,
             file: LedgerFile {
                 file_id: self.ids.uuid(),
                 case_id: case_id.to_owned(),
                 file_name: name.to_owned(),
-                status: FileStatus::Approved,
-                size: content.0,
-                sha256: Some(content.1),
-                tags: BTreeMap::new(),
-                client_token: String::new(),
-                put_done: true,
-                completed: true,
-                created_by: ids::agent_arn(),
-                foreign: true,
+                status,
+                size,
+                sha256: finished.then_some(sha256),
+                tags,
+                client_token: if foreign { String::new() } else { self.ids.uuid() },
+                put_done: finished,
+                completed: finished,
+                created_by,
+                foreign,
                 created_at: now,
             },
         };
         self.insert_file(record.clone());
         Some(record)
+    }
+
+    /// Removes a file behind everybody's back.
+    pub(crate) fn lose(&mut self, file_id: &str) -> Option<FileRecord> {
+        self.forget(file_id)
+    }
+
+    /// Changes a file behind everybody's back.
+    pub(crate) fn change(&mut self, file_id: &str, change: impl FnOnce(&mut LedgerFile)) -> Option<FileRecord> {
+        let record = self.files.get_mut(file_id)?;
+        record.scan_ends = None;
+        change(&mut record.file);
+        Some(record.clone())
     }
 
     /// Takes a file out of every index but the ledger of the deleted.

@@ -143,6 +143,23 @@ pub struct LedgerFile {
     pub created_at: Millis,
 }
 
+/// A file to seed as the caller's own, in any state.
+#[derive(Clone, Debug)]
+pub struct SeededFile {
+    /// The case.
+    pub case_id: String,
+    /// FileName.
+    pub file_name: String,
+    /// Its bytes.
+    pub content: Vec<u8>,
+    /// Tags, as given at Start.
+    pub tags: BTreeMap<String, String>,
+    /// Status.
+    pub status: FileStatus,
+    /// How long ago it was started.
+    pub age: std::time::Duration,
+}
+
 /// A file with what only the sandbox needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FileRecord {

@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::host::time::Instant;
-use crate::types::{CaseArn, ClientToken, ContentHash, FileId, PresignedUrl};
+use crate::types::{CaseArn, ClientToken, ContentHash, FileId, PresignedUrl, UnixMillis};
 
 /// What a start call asks for. Every field is part of the request that the token names (SERVICE.md 2.2).
 #[derive(Debug, Clone, Copy)]
@@ -112,6 +112,14 @@ pub struct RemoteFile {
     pub created_at: String,
     /// ARN of the Connect user or AWS identity that made it.
     pub created_by: Option<String>,
+}
+
+impl RemoteFile {
+    /// When Connect made it; `None` when the service did not say so in a form we read.
+    pub fn created(&self) -> Option<UnixMillis> {
+        let at = self.created_at.trim().parse::<jiff::Timestamp>().ok()?;
+        Some(UnixMillis(at.as_millisecond()))
+    }
 }
 
 /// The state of an attached file, open-ended (SERVICE.md 2.5).

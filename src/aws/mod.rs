@@ -34,7 +34,7 @@ use aws_config::{AppName, BehaviorVersion, ConfigLoader, Region};
 
 #[cfg(test)]
 pub use answer::Granted;
-pub use answer::{Grant, Remote, RemoteStatus, StartRequest};
+pub use answer::{Grant, Remote, RemoteFile, RemoteStatus, StartRequest};
 pub use body::Body;
 #[cfg(test)]
 pub use failure::Op;

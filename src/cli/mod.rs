@@ -3,6 +3,7 @@
 //! Results go to stdout through [`out::Out`], logs and errors to stderr; the exit codes stand in [`exit`]. The
 //! commands that only look read the journal without changing a byte, with or without a daemon.
 
+mod adopt;
 mod check;
 mod completions;
 mod context;
@@ -29,6 +30,7 @@ mod status;
 mod sync;
 #[cfg(test)]
 mod tests;
+mod verify;
 mod why;
 mod words;
 
@@ -80,11 +82,13 @@ enum Command {
     List(list::Args),
     Why(why::Args),
     Log(log::Args),
+    Verify(verify::Args),
     Get(get::Args),
     Flush(flush::Args),
     Retry(retry::Args),
     Keep(keep::Args),
     Release(release::Args),
+    Adopt(adopt::Args),
     Check(check::Args),
     #[cfg(feature = "sandbox")]
     Demo(demo::Args),
@@ -126,11 +130,13 @@ fn carry_out(command: Command, config: Option<&Path>, out: &mut Out) -> Ended {
         Command::List(args) => list::run(&args, config, out),
         Command::Why(args) => why::run(&args, config, out),
         Command::Log(args) => log::run(&args, config, out),
+        Command::Verify(args) => verify::run(&args, config, out),
         Command::Get(args) => get::run(&args, config, out),
         Command::Flush(args) => flush::run(&args, config, out),
         Command::Retry(args) => retry::run(&args, config, out),
         Command::Keep(args) => keep::run(&args, config, out),
         Command::Release(args) => release::run(&args, config, out),
+        Command::Adopt(args) => adopt::run(&args, config, out),
         Command::Check(args) => check::run(&args, config, out),
         #[cfg(feature = "sandbox")]
         Command::Demo(args) => demo::run(&args, out),

@@ -9,6 +9,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::context::Known;
 use super::exit::Failed;
+pub use crate::tags::unescape;
 use crate::types::RelPath;
 
 /// Finds the mirror (its place in `mirrors`) and the path below its root. `known` says whether the journal knows it.
@@ -82,28 +83,6 @@ fn forms(argument: &OsStr) -> Vec<Vec<u8>> {
     let raw = argument.as_bytes().to_vec();
     let plain = unescape(&raw);
     if plain == raw { vec![raw] } else { vec![raw, plain] }
-}
-
-/// Turns every `\xNN` into its byte.
-pub fn unescape(text: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((first, after)) = rest.split_first() {
-        let digits = after.strip_prefix(b"x").and_then(|hex| hex.get(..2));
-        let byte =
-            digits.and_then(|hex| std::str::from_utf8(hex).ok()).and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        match byte {
-            Some(byte) if *first == b'\\' => {
-                bytes.push(byte);
-                rest = after.get(3..).unwrap_or_default();
-            }
-            _ => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
-    }
-    bytes
 }
 
 /// `path` from `current`, without `.` and `..`, by its text alone: the file may be gone.

@@ -77,8 +77,25 @@ struct Mirror {
     counts: serde_json::Map<String, serde_json::Value>,
     oldest_not_visible: Option<Oldest>,
     deletes_waiting: Deletes,
+    verification: Option<Compared>,
     #[serde(skip)]
     scanned: Option<UnixMillis>,
+}
+
+/// The comparison with Connect: whether one is under way, and what the last look at each case found.
+#[derive(Debug, Serialize)]
+struct Compared {
+    running: bool,
+    cases: u64,
+    cases_done: u64,
+    trouble: Option<String>,
+    ended_at: Option<String>,
+    files: u64,
+    undecided: u64,
+    /// Class to number.
+    differences: serde_json::Map<String, serde_json::Value>,
+    #[serde(skip)]
+    ended: Option<UnixMillis>,
 }
 
 #[derive(Debug, Serialize)]
@@ -193,6 +210,7 @@ fn look(view: &View, mirror: &Known, now: UnixMillis) -> Result<Mirror, JournalE
         counts: serde_json::Map::new(),
         oldest_not_visible: None,
         deletes_waiting: Deletes { files: 0, next_at: None, waiting: Vec::new(), next: None },
+        verification: None,
         scanned: None,
     };
     let Some(row) = &mirror.row else { return Ok(shown) };
@@ -237,6 +255,20 @@ fn look(view: &View, mirror: &Known, now: UnixMillis) -> Result<Mirror, JournalE
         next_at: next.map(|at| at.to_string()),
         next,
     };
+    if let Some(state) = view.verification(row.id)? {
+        let counts = view.difference_counts(row.id)?;
+        shown.verification = Some(Compared {
+            running: state.began_at.is_some(),
+            cases: state.cases,
+            cases_done: state.cases_done,
+            trouble: state.trouble.as_deref().map(plain),
+            ended_at: state.ended_at.map(|at| at.to_string()),
+            files: state.last_files,
+            undecided: state.last_undecided,
+            differences: counts.iter().map(|(class, n)| (class.as_str().to_owned(), (*n).into())).collect(),
+            ended: state.ended_at,
+        });
+    }
     Ok(shown)
 }
 
@@ -311,6 +343,9 @@ fn show(config: &Config, report: &Report, now: UnixMillis, out: &mut Out) -> Res
         let scanned = mirror.scanned.map_or_else(|| "never".to_owned(), |at| moment(at, now));
         writeln!(out, "  scanned  {scanned}")?;
         writeln!(out, "  files    {}", counts(&mirror.counts))?;
+        if let Some(compared) = &mirror.verification {
+            writeln!(out, "  compared {}", verification(compared, now))?;
+        }
         if let Some(oldest) = &mirror.oldest_not_visible {
             let age = span(Duration::from_secs(oldest.age_seconds));
             writeln!(out, "  waiting  {age}, the longest: {} ({})", oldest.path, plain(&oldest.verdict))?;
@@ -334,6 +369,27 @@ fn more(count: usize, what: &str, out: &mut Out) -> Result<(), super::exit::Fail
         0 => Ok(()),
         rest => writeln!(out, "           and {rest} more {what}"),
     }
+}
+
+/// How the comparison with Connect stands.
+fn verification(compared: &Compared, now: UnixMillis) -> String {
+    let mut parts = Vec::new();
+    match compared.ended {
+        Some(at) => parts.push(format!("{}, {}", moment(at, now), files(compared.files))),
+        None if !compared.running => parts.push("not yet".to_owned()),
+        None => {}
+    }
+    if compared.running {
+        parts.push(format!("under way: {} of {} cases", compared.cases_done, compared.cases));
+    }
+    parts.extend(compared.trouble.iter().map(|text| format!("waits: {text}")));
+    let found: Vec<String> = compared.differences.iter().map(|(class, n)| format!("{n} {class}")).collect();
+    if !found.is_empty() {
+        parts.push(format!("{}: see `casedrop verify`", found.join(", ")));
+    } else if compared.ended.is_some() {
+        parts.push("all agree".to_owned());
+    }
+    parts.join("; ")
 }
 
 /// `3 attached, 1 parked`; zeros are left out.

@@ -16,6 +16,7 @@ use super::{log, place};
 use crate::config::Config;
 use crate::core::model::{Attachment, Event, FileRow, Verdict};
 use crate::core::plan::LARGEST_FILE;
+use crate::journal::Difference;
 use crate::scan::{Look, open_root};
 use crate::types::{CaseArn, RelPath, UnixMillis};
 
@@ -79,7 +80,11 @@ pub fn run(args: &Args, config: Option<&Path>, out: &mut Out) -> Ended {
             Some(id) => (view.file(id, &path)?, view.attachments_of(id, &path)?, view.history_of(id, &path)?),
             None => (None, Vec::new(), Vec::new()),
         };
-        Ok(Ok(Story { mirror, path, row, attachments, events }))
+        let differences = match mirror.id {
+            Some(id) => view.differences_of(id, &path)?,
+            None => Vec::new(),
+        };
+        Ok(Ok(Story { mirror, path, row, attachments, differences, events }))
     })?;
     let story = found?;
     let look = match open_root(&story.mirror.root) {
@@ -101,6 +106,8 @@ struct Story {
     path: RelPath,
     row: Option<FileRow>,
     attachments: Vec<Attachment>,
+    /// What the last comparison with Connect found.
+    differences: Vec<Difference>,
     events: Vec<Event>,
 }
 
@@ -215,6 +222,10 @@ impl Story {
         for attachment in &self.attachments {
             show_attachment(attachment, now, out)?;
         }
+        for d in &self.differences {
+            writeln!(out, "  differs   {}: {}", d.class.as_str(), plain(&d.text))?;
+            writeln!(out, "            found {}; to do: {}", moment(d.found_at, now), d.class.proposal())?;
+        }
         if !self.events.is_empty() {
             writeln!(out, "\n  events")?;
             for event in &self.events {
@@ -242,12 +253,20 @@ impl Story {
             })
         });
         let attachments: Vec<_> = self.attachments.iter().map(attachment_json).collect();
+        let difference = |d: &Difference| {
+            serde_json::json!({
+                "class": d.class, "text": d.text, "proposal": d.class.proposal(), "found_at": d.found_at.to_string(),
+                "case": d.case, "file_id": d.file_id, "detail": d.detail,
+            })
+        };
+        let differences: Vec<_> = self.differences.iter().map(difference).collect();
         let events: Vec<_> = self.events.iter().map(|event| log::json_of(event, &self.mirror.name)).collect();
         serde_json::json!({
             "mirror": self.mirror.name, "root": self.mirror.root.display().to_string(), "path": self.path,
             "on_disk": on_disk(look), "policy": policy, "verdict": verdict,
             "prospect": self.row.is_none().then(|| prospect(look, policy)),
-            "observed": observed, "attachments": attachments, "events": events,
+            "observed": observed, "attachments": attachments, "differences": differences,
+            "events": events,
         })
     }
 }

@@ -77,7 +77,7 @@ impl Config {
     }
 }
 
-fn mirror_pairs(mirror: &Mirror) -> [(&'static str, Option<Value>); 17] {
+fn mirror_pairs(mirror: &Mirror) -> [(&'static str, Option<Value>); 18] {
     let (case, case_from) = match &mirror.routing {
         Routing::Arn(arn) => (Some(Value::from(arn.as_str())), None),
         Routing::Id(id) => (Some(Value::from(id.as_str())), None),
@@ -123,6 +123,7 @@ fn mirror_pairs(mirror: &Mirror) -> [(&'static str, Option<Value>); 17] {
         ("delete", Some(Value::from(delete))),
         ("delete_grace", Some(duration(mirror.delete_grace))),
         ("delete_budget", Some(Value::from(mirror.delete_budget.to_string()))),
+        ("verify", Some(mirror.verify.map_or_else(|| Value::from("off"), duration))),
         ("tags", Some(Value::from(tags))),
         ("convert", (!convert.is_empty()).then(|| Value::from(convert))),
     ]

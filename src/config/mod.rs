@@ -96,6 +96,7 @@ mod defaults {
     pub(super) const SETTLE: Duration = Duration::from_secs(5);
     pub(super) const RESCAN: Duration = Duration::from_secs(300);
     pub(super) const DELETE_GRACE: Duration = Duration::from_secs(300);
+    pub(super) const VERIFY: Duration = Duration::from_secs(7 * 24 * 3600);
 }
 
 /// How hard to work.
@@ -155,6 +156,8 @@ pub struct Mirror {
     pub delete: DeletePolicy,
     pub delete_grace: Duration,
     pub delete_budget: DeleteBudget,
+    /// How often the mirror is compared with Connect; `None` = only by hand.
+    pub verify: Option<Duration>,
     /// The user's own tags; ours come on top.
     pub tags: BTreeMap<String, String>,
     /// The first that applies to a file counts.

@@ -293,6 +293,7 @@ fn mirror(sink: &mut Sink<'_>, section: &Section<'_>, name: Option<String>, has_
     let delete_budget = section.text(sink, "delete_budget", |text| {
         DeleteBudget::parse(text).map_err(|e| format!("{e}; allowed is {}", DeleteBudget::ALLOWED))
     });
+    let verify = section.duration_or_off(sink, "verify", SECOND..=90 * DAY);
     let tags = section.text_map(sink, "tags", tag);
     if let Some(span) = section.span("tags").filter(|_| tags.len() > MAX_TAGS) {
         sink.value(&section.key("tags"), span, format!("{} tags; allowed are {MAX_TAGS} for each mirror", tags.len()));
@@ -309,6 +310,7 @@ fn mirror(sink: &mut Sink<'_>, section: &Section<'_>, name: Option<String>, has_
         delete: delete.unwrap_or(DeletePolicy::Propagate),
         delete_grace: delete_grace.unwrap_or(defaults::DELETE_GRACE),
         delete_budget: delete_budget.unwrap_or(DeleteBudget::DEFAULT),
+        verify: verify.unwrap_or(Some(defaults::VERIFY)),
         tags,
         convert: conversions(sink, section),
     })

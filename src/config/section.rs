@@ -215,6 +215,25 @@ impl<'t> Section<'t> {
         })
     }
 
+    /// A duration, or `"off"` for none.
+    pub(super) fn duration_or_off(
+        &self,
+        sink: &mut Sink<'_>,
+        key: &str,
+        range: RangeInclusive<Duration>,
+    ) -> Option<Option<Duration>> {
+        if self.get(key).is_some_and(|value| value.get_ref().as_str() == Some("off")) {
+            return Some(None);
+        }
+        let (low, high) = (units::show_duration(*range.start()), units::show_duration(*range.end()));
+        let allowed = || format!("allowed is {low} to {high}, or \"off\"");
+        self.read(sink, key, |value| {
+            let text = value.as_str().ok_or_else(|| format!("it must be a duration in quotes; {}", allowed()))?;
+            let duration = units::parse_duration(text)?;
+            if range.contains(&duration) { Ok(Some(duration)) } else { Err(allowed()) }
+        })
+    }
+
     /// A size per second, or `"off"` for none.
     pub(super) fn size_or_off(
         &self,

@@ -1,8 +1,10 @@
 //! What casedrop decides. Pure: no I/O, no clock, no randomness that is not an argument; imports nothing of
 //! the other modules but `types`.
 
+pub mod adopt;
 pub mod budget;
 pub mod clock;
+pub mod compare;
 pub mod convert;
 pub mod fair;
 pub mod hook;

@@ -176,6 +176,9 @@ words! {
         Vanished = "vanished",
         Unreadable = "unreadable",
         ConvertFailed = "convert-failed",
+        MissingRemotely = "missing-remotely",
+        AlteredRemotely = "altered-remotely",
+        Unseen = "unseen",
     }
 }
 
@@ -236,6 +239,18 @@ impl ParkCode {
             Self::ConvertFailed => {
                 "The converter could not make the other type of it: read what it said in `casedrop why`, put a good \
                  file in its place or correct the mirror's `convert`, then `casedrop retry` it."
+            }
+            Self::MissingRemotely => {
+                "The attachment is no longer at Connect, and casedrop did not delete it: find out who did; to attach \
+                 the file anew, `casedrop retry` it or `casedrop verify --fix missing`."
+            }
+            Self::AlteredRemotely => {
+                "What Connect holds is not what casedrop sent: look at it there; to put the file in its place, \
+                 `casedrop retry` it or `casedrop verify --fix altered`."
+            }
+            Self::Unseen => {
+                "The attachment was adopted from Connect, and there is no such file here: put the file back, or let \
+                 the attachment be deleted with `casedrop verify --fix unseen`."
             }
         }
     }
@@ -391,6 +406,18 @@ pub struct Attachment {
 }
 
 impl Attachment {
+    /// Whether agents can see exactly this version, as far as is known: approved, and not found missing, altered or
+    /// refused at Connect since. (The reason of such a one is the code of its file's park.)
+    pub fn is_visible(&self) -> bool {
+        self.stage == Stage::Approved && self.found_wrong().is_none()
+    }
+
+    /// What a comparison with Connect found wrong with an approved attachment.
+    pub fn found_wrong(&self) -> Option<ParkCode> {
+        (self.stage == Stage::Approved).then_some(())?;
+        ParkCode::parse(self.reason.as_deref()?)
+    }
+
     /// Time since Connect took the complete call.
     pub fn age(&self, now: UnixMillis) -> std::time::Duration {
         self.completed_at.map_or(std::time::Duration::ZERO, |at| now.since(at))
@@ -462,8 +489,9 @@ impl HoldCode {
                  `casedrop release MIRROR`; else bring the old content back and the hold ends by itself."
             }
             Self::JournalRebuilt => {
-                "The journal was lost, so what is attached already is not known: put a copy of it back, or accept that \
-                 every file is attached anew with `casedrop release MIRROR`."
+                "The journal was lost, so what is attached already is not known: put a copy of it back, or read it from \
+                 Connect with `casedrop adopt`, or accept that every file is attached anew with `casedrop release \
+                 MIRROR`."
             }
             Self::Auth => {
                 "AWS refuses the credentials or this host's clock: renew them, or set the clock, and see `casedrop check`; \
@@ -543,6 +571,11 @@ words! {
         Unlisted = "unlisted",
         Held = "held",
         Released = "released",
+        Adopted = "adopted",
+        Differs = "differs",
+        Agrees = "agrees",
+        Repaired = "repaired",
+        Verified = "verified",
     }
 }
 

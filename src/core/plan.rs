@@ -278,15 +278,19 @@ fn standing(known: &Known, version: Option<Version>, target: &Target) -> Option<
     // attached only once its attachment is where the path says.
     let in_place =
         |a: &Attachment| a.reason.as_deref() != Some(MOVED) || (&a.case, &a.name) == (&target.case, &target.name);
-    if known.approved().is_some_and(|a| a.version == version && in_place(a)) {
-        return Some(Verdict::Attached);
+    let retried = known.row.as_ref().is_some_and(|row| row.verdict == Verdict::Queued);
+    if let Some(approved) = known.approved().filter(|a| a.version == version && in_place(a)) {
+        // Found wrong at Connect: a person's turn, until the file changes or is retried.
+        return match approved.found_wrong() {
+            None => Some(Verdict::Attached),
+            Some(code) => (!retried).then_some(Verdict::Parked(code)),
+        };
     }
     // Touching a parked file does not send it again; changed content does.
     let last = known.attachments.last().filter(|a| a.version == version)?;
     let parked =
         matches!(last.stage, Stage::Abandoned | Stage::Rejected | Stage::Failed | Stage::Deleting | Stage::Deleted);
     let code = ParkCode::parse(last.reason.as_deref()?)?;
-    let retried = known.row.as_ref().is_some_and(|row| row.verdict == Verdict::Queued);
     (parked && !retried).then_some(Verdict::Parked(code))
 }
 
@@ -297,8 +301,9 @@ fn absent(known: &Known, rules: Rules, now: UnixMillis) -> Step {
     if known.approved().is_none() && !scanning {
         return if deleting { Step::Nothing } else { Step::Forget };
     }
-    if matches!(row.verdict, Verdict::Ignored(_) | Verdict::Unrouted(_)) {
-        // It left scope, by a rule or by the configuration, before it went away: no remote change (invariant 5).
+    if matches!(row.verdict, Verdict::Ignored(_) | Verdict::Unrouted(_) | Verdict::Parked(ParkCode::Unseen)) {
+        // It left scope, by a rule or by the configuration, before it went away: no remote change (invariant 5). Or
+        // it was never seen here, so its absence says nothing (LESSONS L28).
         return Step::Nothing;
     }
     if known.is_kept() {

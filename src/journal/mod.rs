@@ -22,7 +22,9 @@ mod reader;
 mod rows;
 #[cfg(test)]
 mod tests;
+mod truth;
 mod tx;
+mod verify;
 mod view;
 mod writer;
 
@@ -36,8 +38,9 @@ use tokio::sync::mpsc;
 pub use error::JournalError;
 pub use hooks::HookDelivery;
 pub use reader::Reader;
+pub use truth::AdoptedAttachment;
 pub use tx::{NewAttachment, NewEvent, Tx};
-pub use view::{Counts, EventFilter, ScanRows, View};
+pub use view::{Counts, Difference, EventFilter, ScanRows, Verification, View};
 
 use host::Claim;
 use writer::{DEPTH, Message};

@@ -24,6 +24,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0003.sql"),
     include_str!("migrations/0004.sql"),
     include_str!("migrations/0005.sql"),
+    include_str!("migrations/0006.sql"),
+    include_str!("migrations/0007.sql"),
 ];
 
 /// The version this program reads and writes (`PRAGMA user_version`).
@@ -42,17 +44,19 @@ pub(super) fn open(path: &Path, claim: Claim) -> Result<(Connection, Lock, Origi
         create_empty(path)?;
         crash::at(Point::OpenCreated);
     }
-    let told = |result: rusqlite::Result<()>| result.map_err(|e| JournalError::sqlite(path, &e));
+    fn told<T>(path: &Path, result: rusqlite::Result<T>) -> Result<T, JournalError> {
+        result.map_err(|e| JournalError::sqlite(path, &e))
+    }
     let mut conn =
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
             .map_err(|e| JournalError::sqlite(path, &e))?;
-    told(settle(&conn))?;
+    told(path, settle(&conn))?;
     if conn.is_readonly("main").map_err(|e| JournalError::sqlite(path, &e))? {
         return Err(JournalError::ReadOnly { path: path.to_owned() });
     }
     // Creation happens with a rollback journal: a crash in it leaves an empty file, which counts as new again.
     let version = check(&conn, path, origin != Origin::Existing)?;
-    told(migrate(&mut conn, version))?;
+    told(path, migrate(&mut conn, version, origin == Origin::Lost))?;
     crash::at(Point::OpenMigrated);
     let mode: String = conn
         .query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))
@@ -63,6 +67,8 @@ pub(super) fn open(path: &Path, claim: Claim) -> Result<(Connection, Lock, Origi
     }
     quick_check(&conn, path)?;
     host::check(&conn, path, &Host::here(), claim)?;
+    let lost: bool = told(path, conn.query_row("SELECT count(*) FROM loss", [], |row| row.get(0)))?;
+    let origin = if lost { Origin::Lost } else { origin };
     lock.sign().map_err(|e| JournalError::io(&beside(path, ".lock"), &e))?;
     crash::at(Point::OpenSigned);
     Ok((conn, lock, origin))
@@ -152,8 +158,9 @@ pub(super) fn check(conn: &Connection, path: &Path, may_be_empty: bool) -> Resul
     Ok(version)
 }
 
-/// All steps in one transaction: nobody ever sees a version in between, and a full disk leaves the old one.
-fn migrate(conn: &mut Connection, from: i64) -> rusqlite::Result<()> {
+/// All steps in one transaction: nobody ever sees a version in between, and a full disk leaves the old one. With them
+/// goes the note that a new journal stands in the place of a lost one.
+fn migrate(conn: &mut Connection, from: i64, lost: bool) -> rusqlite::Result<()> {
     if from == known_version() {
         return Ok(());
     }
@@ -163,6 +170,10 @@ fn migrate(conn: &mut Connection, from: i64) -> rusqlite::Result<()> {
     }
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", known_version())?;
+    if lost {
+        let now = crate::types::UnixMillis::now();
+        transaction.execute("INSERT INTO loss (id, at) VALUES (1, ?1) ON CONFLICT DO NOTHING", [now.0])?;
+    }
     transaction.commit()
 }
 
@@ -178,6 +189,6 @@ fn quick_check(conn: &Connection, path: &Path) -> Result<(), JournalError> {
 /// An empty journal in memory.
 pub(super) fn in_memory() -> rusqlite::Result<Connection> {
     let mut conn = Connection::open_in_memory()?;
-    migrate(&mut conn, 0)?;
+    migrate(&mut conn, 0, false)?;
     Ok(conn)
 }

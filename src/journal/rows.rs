@@ -5,6 +5,8 @@
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Result, Row};
 
+use super::view::Difference;
+use crate::core::compare::Class;
 use crate::core::model::{
     Attachment, AttachmentId, Event, EventKind, FileRow, Hold, HoldCode, MirrorId, MirrorRow, RootIdentity, Stage,
     Stat, Verdict, Version,
@@ -47,6 +49,7 @@ column!(EventKind, "kind of event", |v| v.as_str(), |c| EventKind::parse(c.as_st
 column!(HoldCode, "hold", |v| v.as_str(), |c| HoldCode::parse(c.as_str()?));
 column!(FileId, "FileId", |v| v.as_str(), |c| FileId::new(c.as_str()?));
 column!(CaseArn, "case ARN", |v| v.as_str(), |c| CaseArn::new(c.as_str()?));
+column!(Class, "class of difference", |v| v.as_str(), |c| Class::parse(c.as_str()?));
 column!(ClientToken, "token", |v| v.as_str(), |c| Some(ClientToken::from_journal(c.as_str()?.to_owned())));
 
 /// An unsigned value, bit for bit.
@@ -175,6 +178,22 @@ pub(super) fn event(row: &Row<'_>) -> Result<Event> {
         path: row.get(3)?,
         attachment: row.get(4)?,
         kind: row.get(5)?,
+        detail,
+    })
+}
+
+/// Of the columns class, case_arn, path, attachment, file_id, found_at, text, detail.
+pub(super) fn difference(row: &Row<'_>) -> Result<Difference> {
+    let text = row.get_ref(7)?.as_str().map_err(|e| conversion(7, e))?;
+    let detail = serde_json::from_str(text).map_err(|e| conversion(7, FromSqlError::other(e)))?;
+    Ok(Difference {
+        class: row.get(0)?,
+        case: row.get(1)?,
+        path: row.get(2)?,
+        attachment: row.get(3)?,
+        file_id: row.get(4)?,
+        found_at: row.get(5)?,
+        text: row.get(6)?,
         detail,
     })
 }

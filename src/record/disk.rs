@@ -63,6 +63,10 @@ fn moved_from(
         let attachments = q.attachments_of(mirror, &row.path)?;
         let busy = attachments.iter().any(|a| a.stage.is_under_way());
         let Some(approved) = attachments.iter().rev().find(|a| a.stage == Stage::Approved) else { continue };
+        // What was found missing or altered at Connect is no content that could move.
+        if !approved.is_visible() {
+            continue;
+        }
         if busy || row.path == *path || approved.version != version {
             continue;
         }
@@ -296,7 +300,7 @@ pub(super) fn park_event(tx: &Tx<'_>, row: &FileRow, code: ParkCode, why: Option
 }
 
 /// The row of a path seen for the first time.
-fn fresh(mirror: MirrorId, path: &RelPath, now: UnixMillis) -> FileRow {
+pub(super) fn fresh(mirror: MirrorId, path: &RelPath, now: UnixMillis) -> FileRow {
     FileRow {
         mirror,
         path: path.clone(),

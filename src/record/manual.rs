@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{Result, abandon, note, set_verdict};
-use crate::core::model::{EventKind, HoldCode, MirrorId, ParkCode, Stage, Verdict};
+use crate::core::model::{EventKind, Hold, HoldCode, MirrorId, MirrorRow, ParkCode, Stage, Verdict};
 use crate::journal::{NewEvent, Tx};
 use crate::types::{RelPath, UnixMillis};
 
@@ -37,6 +37,33 @@ pub fn recover(tx: &Tx<'_>, now: UnixMillis) -> Result<usize> {
     Ok(started.len())
 }
 
+/// The rows of the configured mirrors, made where they are new. Where an earlier journal was lost, all of them are
+/// held in the same transaction that ends the note of the loss: whatever opened the new journal first, and whenever
+/// it was killed, no mirror goes on as if this were a first run (LESSONS L30).
+pub fn known_mirrors(tx: &Tx<'_>, wanted: &[(String, Vec<u8>)], now: UnixMillis) -> Result<Vec<MirrorRow>> {
+    let lost = tx.is_lost()?;
+    let mut rows = Vec::with_capacity(wanted.len());
+    for (name, root) in wanted {
+        let mut row = tx.ensure_mirror(name, root)?;
+        if lost {
+            let detail = "there was a journal here, and it is gone".to_owned();
+            let hold = Hold { code: HoldCode::JournalRebuilt, detail, since: now };
+            tx.put_hold(row.id, &hold)?;
+            let detail = json!({ "hold": hold.code, "text": hold.detail });
+            tx.add_event(
+                &NewEvent { mirror: row.id, path: None, attachment: None, kind: EventKind::Held, detail },
+                now,
+            )?;
+            row.holds.push(hold);
+        }
+        rows.push(row);
+    }
+    if lost {
+        tx.clear_loss()?;
+    }
+    Ok(rows)
+}
+
 fn requeue(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, now: UnixMillis) -> Result<()> {
     let Some(mut row) = tx.file(mirror, path)? else { return Ok(()) };
     // A queued file keeps its wait: a restart changes no plan (invariant 14).
@@ -63,6 +90,8 @@ pub fn retry(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, now: UnixMillis) -> 
         }
     }
     match row.verdict {
+        // There is no file to try; what becomes of its attachment is decided by `verify --fix unseen`.
+        Verdict::Parked(ParkCode::Unseen) => return Ok(done),
         Verdict::Parked(code) => {
             // What was parked for what the disk showed is looked at again, not sent as it was.
             // (Too large for any instance has no hash; with one, the instance refused it and may take it now.)

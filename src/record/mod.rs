@@ -5,6 +5,7 @@
 //! recorded before the next call. Whatever the planner did meanwhile wins: an answer that comes back to an attempt
 //! that was given up is kept for the clean-up ([`Course::Superseded`]), never dropped.
 
+mod adopt;
 mod attempt;
 mod convert;
 mod disk;
@@ -14,7 +15,9 @@ mod manual;
 #[cfg(test)]
 mod tests;
 mod time;
+mod truth;
 
+pub use adopt::{adopt, adopted};
 pub use attempt::{
     Begun, Course, begin, begin_converted, completed, give_up, look_again, start_failed, started, stored, try_again,
     waiting,
@@ -23,9 +26,9 @@ pub use convert::{convert_failed, put_off};
 pub use disk::{delete, known, look};
 pub use ending::{LISTING_GRACE, approved, delete_failed, deleted, failed, rejected, sweep_found, swept, vanished};
 pub use keep::{Kept, Sending, keep, sending_delete};
-pub use manual::{recover, release, retry};
-
+pub use manual::{known_mirrors, recover, release, retry};
 pub use time::keep_time;
+pub use truth::{Compared, attempt_at_work, compared, repair};
 
 use serde_json::Value;
 

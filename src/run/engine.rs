@@ -27,6 +27,7 @@ use crate::journal::{Journal, JournalError, Origin};
 use crate::mirror::{MirrorLoop, Progress};
 use crate::pulse::Pulses;
 use crate::record;
+use crate::truth;
 use crate::types::UnixMillis;
 use crate::weather::Weather;
 use crate::world::{Mirror, World};
@@ -82,8 +83,13 @@ pub fn unknown_domain(config: &Config) -> Option<String> {
 /// Opens the journal and takes its lock.
 pub async fn open_journal(path: &Path) -> Result<Journal, JournalError> {
     let path = path.to_owned();
+    let shown = path.clone();
     let opened = crate::host::blocking(move || Journal::open(&path)).await;
-    opened.unwrap_or_else(|error| Err(JournalError::internal(&error.to_string())))
+    let journal = opened.unwrap_or_else(|error| Err(JournalError::internal(&error.to_string())))?;
+    if journal.origin() == Origin::Fresh {
+        tracing::info!("a first run: the journal {} begins", shown.display());
+    }
+    Ok(journal)
 }
 
 impl Engine {
@@ -105,6 +111,8 @@ impl Engine {
             convert_folder: convert_folder(config).await?,
             uploads: config.limits.uploads_in_flight,
             domain_id: unknown_domain(config),
+            asked: Notify::new(),
+            requests_per_second: config.limits.requests_per_second,
             hide_names: config.log.hide_names,
             journal,
         });
@@ -139,6 +147,8 @@ impl Engine {
             engine.tasks.spawn(one.run(engine.pulses.add("mirror")));
         }
         if !once {
+            let task = truth::task::run(Arc::clone(&world), engine.stop.clone(), engine.pulses.add("comparison"));
+            engine.tasks.spawn(task);
             let (world, stop, path) = (Arc::clone(&world), engine.stop.clone(), config.journal_path.clone());
             engine.tasks.spawn(async move {
                 control::listen(world, path, stop).await;
@@ -247,14 +257,13 @@ async fn convert_folder(config: &Config) -> Result<PathBuf, Fatal> {
 async fn mirrors(config: &Config, journal: &Journal) -> Result<Vec<Arc<Mirror>>, Fatal> {
     let wanted: Vec<(String, Vec<u8>)> =
         config.mirrors.iter().map(|m| (m.name.clone(), m.path.as_os_str().as_bytes().to_vec())).collect();
-    let lost = journal.origin() == Origin::Lost;
     crash::at(Point::RecoverBefore);
     let (step, given_up, rows) = journal
         .write(move |tx| {
             let step = record::keep_time(tx, clock::read().as_ref())?;
-            let given_up = record::recover(tx, UnixMillis::now())?;
-            let rows = wanted.iter().map(|(name, root)| tx.ensure_mirror(name, root)).collect::<Result<Vec<_>, _>>()?;
-            Ok((step, given_up, rows))
+            let now = UnixMillis::now();
+            let given_up = record::recover(tx, now)?;
+            Ok((step, given_up, record::known_mirrors(tx, &wanted, now)?))
         })
         .await?;
     crash::at(Point::RecoverAfter);
@@ -271,13 +280,10 @@ async fn mirrors(config: &Config, journal: &Journal) -> Result<Vec<Arc<Mirror>>,
     let domain = config.connect.domain_arn();
     let mut mirrors = Vec::with_capacity(rows.len());
     for (mirror, row) in config.mirrors.iter().zip(rows) {
-        let mirror = Arc::new(Mirror::new(row.id, mirror.clone(), domain.clone(), row.holds));
-        // Once: after a first look a missing hold means that a person has released it.
-        if lost && row.scanned_at.is_none() {
-            let text = "there was a journal here, and it is gone".to_owned();
-            mirror.begin_hold(journal, HoldCode::JournalRebuilt, text).await?;
+        for hold in row.holds.iter().filter(|hold| hold.code == HoldCode::JournalRebuilt) {
+            tracing::warn!(mirror = %mirror.name, hold = %hold.code, "held: {}. {}", hold.detail, hold.code.remedy());
         }
-        mirrors.push(mirror);
+        mirrors.push(Arc::new(Mirror::new(row.id, mirror.clone(), domain.clone(), row.holds)));
     }
     Ok(mirrors)
 }

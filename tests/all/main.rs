@@ -12,6 +12,7 @@
     reason = "a test may stop at what it did not expect"
 )]
 
+mod adopt;
 #[cfg(feature = "sandbox")]
 mod cli_demo;
 mod common;
@@ -32,3 +33,4 @@ mod scans;
 mod service;
 mod stopping;
 mod switches;
+mod verify;

@@ -142,8 +142,39 @@ fn invariant_19_a_lost_journal_is_not_a_first_run() {
     let path = db(&dir);
     with_mirror(&path).0.close();
     std::fs::remove_file(&path).unwrap();
+    // Until somebody has dealt with it, however often the new journal is opened.
+    for _ in 0..2 {
+        let journal = Journal::open(&path).unwrap();
+        assert_eq!(journal.origin(), Origin::Lost);
+        journal.close();
+    }
     let journal = Journal::open(&path).unwrap();
-    assert_eq!(journal.origin(), Origin::Lost);
+    journal.write_blocking(|tx| tx.clear_loss()).unwrap();
+    journal.close();
+    let journal = Journal::open(&path).unwrap();
+    assert_eq!(journal.origin(), Origin::Existing);
+    journal.close();
+}
+
+#[test]
+fn a_journal_of_the_first_version_is_brought_to_the_present_one() {
+    let dir = folder();
+    let path = db(&dir);
+    let conn = rusqlite::Connection::open(&path).unwrap();
+    conn.execute_batch(include_str!("../migrations/0001.sql")).unwrap();
+    conn.execute_batch(&format!(
+        "PRAGMA application_id = {}; PRAGMA user_version = 1;
+         INSERT INTO mirror (id, name, root) VALUES (1, 'm', x'2f6d')",
+        super::super::open::APPLICATION_ID
+    ))
+    .unwrap();
+    drop(conn);
+    let journal = Journal::open(&path).unwrap();
+    assert_eq!(journal.origin(), Origin::Existing);
+    let reader = journal.reader().unwrap();
+    assert_eq!(reader.mirrors().unwrap().len(), 1);
+    assert!(!reader.is_lost().unwrap());
+    drop(reader);
     journal.close();
 }
 

@@ -70,13 +70,15 @@ impl View {
         Ok(counts)
     }
 
-    /// Files with an approved attachment: the size of the mirror that the delete budget goes by.
+    /// Files with an approved attachment: the size of the mirror that the delete budget goes by. Those that were
+    /// adopted and never seen here do not count: their absence says nothing.
     pub fn tracked_count(&self, mirror: MirrorId) -> Result<u64, JournalError> {
-        self.total(
+        let all = self.total(
             "SELECT count(DISTINCT path) FROM attachment WHERE mirror = ?1 AND stage = 'approved'",
             [mirror],
             |row| rows::count(row, 0),
-        )
+        )?;
+        Ok(all.saturating_sub(self.unseen_count(mirror)?))
     }
 
     /// Queued files whose next try is due, those that `skip` names left out: for each mirror those without a wait

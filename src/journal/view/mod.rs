@@ -7,7 +7,9 @@ mod attachments;
 mod events;
 mod files;
 mod scan;
+mod truth;
 mod turns;
+mod verify;
 
 use std::path::{Path, PathBuf};
 
@@ -16,6 +18,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, Row};
 
 pub use events::EventFilter;
 pub use scan::ScanRows;
+pub use verify::{Difference, Verification};
 
 use super::error::JournalError;
 use super::rows;

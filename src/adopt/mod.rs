@@ -1,0 +1,349 @@
+//! `adopt`: the journal rebuilt from what Connect holds (invariant 19).
+//!
+//! - **Which cases**: the mirror's one `case`; or those that the folders and files below the root name, and those a
+//!   person adds. A file that is gone here and whose case nothing here names is not found: Connect has no question
+//!   "where are my files" that a least role may ask.
+//! - **Asked once**: each case's answer is kept in the journal as it comes, so that a kill costs one case. Answers
+//!   older than a day are asked for again.
+//! - **Written last**: attachments and files change only in [`Session::apply`], path by path, each in one
+//!   transaction and without effect when repeated. Nothing is called at Connect but questions, and nothing deleted.
+//! - **Ours** is what carries all our tags with this mirror's name. Anything else is left alone; what looks like a
+//!   file here is a proposal, and taken only when asked for and when its downloaded content is the file's.
+//! - The journal is open for writing all the time: no daemon runs beside it.
+
+mod local;
+mod plan;
+
+use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use plan::{Fate, Plan, Proposal};
+
+use plan::Adoption;
+
+use crate::aws::{Client, Failure, Next, RemoteFile, RemoteStatus};
+use crate::config::Config;
+use crate::core::adopt::{Standing, Tagged};
+use crate::core::model::Version;
+use crate::core::plan::{Content, Seen};
+use crate::fatal::Fatal;
+use crate::journal::{Difference, Journal, JournalError, Reader};
+use crate::record;
+use crate::tags::Origin;
+use crate::truth::{self, Manners};
+use crate::types::{CaseArn, FileId, UnixMillis};
+use crate::world::Mirror;
+
+/// How long a case's answer is good for.
+const FRESH: Duration = Duration::from_secs(24 * 3600);
+/// Paths that share one transaction.
+const BATCH: usize = 64;
+
+/// One file found at Connect, as the journal keeps it between two runs.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub struct Found {
+    pub file: String,
+    pub name: String,
+    pub size: u64,
+    pub standing: Standing,
+    pub created_ms: i64,
+    pub tags: BTreeMap<String, String>,
+}
+
+impl Found {
+    /// What the answer says.
+    pub fn new(file: &FileId, remote: &RemoteFile) -> Self {
+        let standing = match remote.status {
+            RemoteStatus::Approved => Standing::Approved,
+            RemoteStatus::Rejected => Standing::Rejected,
+            RemoteStatus::Failed | RemoteStatus::Gone(_) => Standing::Failed,
+            RemoteStatus::Processing | RemoteStatus::Pending(_) | RemoteStatus::Other(_) => Standing::Open,
+        };
+        Self {
+            file: file.to_string(),
+            name: remote.name.clone(),
+            size: remote.size,
+            standing,
+            // One without a time counts as made now: too young to be judged.
+            created_ms: remote.created().unwrap_or_else(UnixMillis::now).0,
+            tags: remote.tags.clone(),
+        }
+    }
+
+    fn tagged(&self, case: &CaseArn, origin: &Origin) -> Option<Tagged> {
+        Some(Tagged {
+            file: FileId::new(self.file.as_str())?,
+            case: case.clone(),
+            name: self.name.clone(),
+            version: Version { size: self.size, hash: origin.hash },
+            token: origin.token.clone(),
+            created: UnixMillis(self.created_ms),
+            standing: self.standing,
+        })
+    }
+}
+
+/// How far it is.
+#[derive(Debug, Clone, Copy)]
+pub struct Progress<'a> {
+    pub mirror: &'a str,
+    /// `asking`, `reading`, `comparing`, `writing`.
+    pub phase: &'static str,
+    pub done: u64,
+    pub of: u64,
+    /// Files found at Connect so far.
+    pub files: u64,
+    /// What makes it wait, if anything does.
+    pub trouble: Option<&'a str>,
+}
+
+/// Told of each step.
+pub type Tell<'t> = &'t mut (dyn FnMut(&Progress<'_>) + Send);
+
+/// One run of `adopt`, with the journal open.
+pub struct Session {
+    journal: Journal,
+    reader: Reader,
+    aws: Client,
+    mirrors: Vec<Arc<Mirror>>,
+}
+
+impl Session {
+    /// Opens the journal; a new one in the place of a lost one holds every mirror first.
+    ///
+    /// # Errors
+    /// A daemon runs, the journal is damaged, or the Cases domain cannot be found out.
+    pub async fn open(config: &Config) -> Result<Self, Fatal> {
+        let domain = crate::run::lookup_domain(config).await?;
+        let path = config.journal_path.clone();
+        let opened = crate::host::blocking(move || Journal::open(&path)).await;
+        let journal = opened.unwrap_or_else(|error| Err(JournalError::internal(&error.to_string())))?;
+        let wanted: Vec<(String, Vec<u8>)> =
+            config.mirrors.iter().map(|m| (m.name.clone(), m.path.as_os_str().as_bytes().to_vec())).collect();
+        let rows = journal
+            .write(move |tx| {
+                let now = UnixMillis::now();
+                record::recover(tx, now)?;
+                record::known_mirrors(tx, &wanted, now)
+            })
+            .await?;
+        let mirrors = config.mirrors.iter().zip(rows);
+        let mirrors =
+            mirrors.map(|(mirror, row)| Arc::new(Mirror::new(row.id, mirror.clone(), domain.clone(), row.holds)));
+        let (mirrors, reader) = (mirrors.collect(), journal.reader()?);
+        Ok(Self { journal, reader, aws: crate::run::client(config).await, mirrors })
+    }
+
+    /// The mirrors, in the order of the configuration.
+    pub fn mirrors(&self) -> &[Arc<Mirror>] {
+        &self.mirrors
+    }
+
+    /// The journal, open for writing.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// The way to AWS.
+    pub fn aws(&self) -> &Client {
+        &self.aws
+    }
+
+    /// What the last comparison found on the mirror.
+    pub fn differences(&self, mirror: &Mirror) -> Result<Vec<Difference>, JournalError> {
+        self.reader.differences(mirror.id, usize::MAX)
+    }
+
+    /// Writes out and closes the journal.
+    pub async fn close(self) {
+        drop(self.reader);
+        let journal = self.journal;
+        let closed = crate::host::blocking(move || journal.close()).await;
+        drop(closed);
+    }
+
+    /// Asks every case that is not answered yet, reads what has to be compared, and says what would be taken over.
+    ///
+    /// # Errors
+    /// The root cannot be listed, a question got no answer, or Connect knows none of the cases.
+    pub async fn plan(&self, mirror: &Mirror, more: &[CaseArn], accept: bool, tell: Tell<'_>) -> Result<Plan, Fatal> {
+        let local = local::look(mirror).await?;
+        let mut cases = local.cases.clone();
+        cases.extend(more.iter().cloned());
+        let cases: Vec<CaseArn> = cases.into_iter().collect();
+        let unknown_cases = self.ask(mirror, &cases, tell).await?;
+        if !cases.is_empty() && unknown_cases.len() == cases.len() {
+            let text = format!(
+                "mirror {}: Connect knows none of its {} cases (such as {}), so nothing can be said of what was \
+                 attached: check `instance_id`, `cases_domain` and `case` in the configuration",
+                mirror.config.name,
+                cases.len(),
+                cases.first().map_or("", CaseArn::case_id)
+            );
+            return Err(Fatal::person(text));
+        }
+        let mut found = Vec::new();
+        for case in &cases {
+            for text in self.reader.found_on(mirror.id, case)? {
+                // Written by this program; what it cannot read any more is asked for again some day, not guessed.
+                if let Ok(one) = serde_json::from_str::<Found>(&text) {
+                    found.push((case.clone(), one));
+                }
+            }
+        }
+        let mut plan = plan::make(mirror, &self.reader, local, found, cases.len(), unknown_cases, tell).await?;
+        if accept {
+            self.compare(mirror, &mut plan, tell).await?;
+        }
+        Ok(plan)
+    }
+
+    /// Asks the cases; returns those that Connect does not know.
+    async fn ask(&self, mirror: &Mirror, cases: &[CaseArn], tell: Tell<'_>) -> Result<Vec<CaseArn>, Fatal> {
+        let mut unknown = Vec::new();
+        let mut manners = Telling { mirror: &mirror.config.name, done: 0, of: cases.len() as u64, files: 0, tell };
+        for case in cases {
+            if let Some((known, files)) = self.answered(mirror, case)? {
+                manners.files += files;
+                manners.done += 1;
+                if !known {
+                    unknown.push(case.clone());
+                }
+                continue;
+            }
+            let listing = truth::listing(&self.aws, case, &mut manners).await.map_err(|f| unanswered(case, &f))?;
+            let states = truth::states(&self.aws, case, &listing.files, &mut manners);
+            let states = states.await.map_err(|f| unanswered(case, &f))?;
+            let mut rows = Vec::with_capacity(states.len());
+            for (file, remote) in states {
+                // Listed, and yet unknown: deleted just now, or not yet there for this question. Not taken over.
+                let Some(remote) = remote else { continue };
+                let text = serde_json::to_string(&Found::new(&file, &remote));
+                rows.push((file, text.map_err(|e| Fatal::temporary(e.to_string()))?));
+            }
+            manners.files += rows.len() as u64;
+            manners.done += 1;
+            if !listing.known {
+                unknown.push(case.clone());
+            }
+            let (id, case, known) = (mirror.id, case.clone(), listing.known);
+            self.journal.write(move |tx| tx.put_found(id, &case, known, &rows, UnixMillis::now())).await?;
+        }
+        manners.say(None);
+        Ok(unknown)
+    }
+
+    /// Whether Connect knows the case and how many files it has, if an earlier answer is still good: a day, unless
+    /// something was open then.
+    fn answered(&self, mirror: &Mirror, case: &CaseArn) -> Result<Option<(bool, u64)>, JournalError> {
+        let Some((at, known)) = self.reader.asked(mirror.id, case)? else { return Ok(None) };
+        let found = self.reader.found_on(mirror.id, case)?;
+        let ended = |text: &String| serde_json::from_str::<Found>(text).is_ok_and(|one| one.standing != Standing::Open);
+        let good = UnixMillis::now().since(at) < FRESH && found.iter().all(ended);
+        Ok(good.then_some((known, found.len() as u64)))
+    }
+
+    /// Downloads what is proposed and keeps what holds exactly the file's content.
+    async fn compare(&self, mirror: &Mirror, plan: &mut Plan, tell: Tell<'_>) -> Result<(), Fatal> {
+        let of = plan.proposals.len() as u64;
+        let files = plan.files;
+        for (done, proposal) in (0_u64..).zip(&mut plan.proposals) {
+            let progress = Progress { mirror: &mirror.config.name, phase: "comparing", done, of, files, trouble: None };
+            tell(&progress);
+            proposal.seen = local::content(mirror, &proposal.path).await;
+            let Some(Seen::Present(stat, Content::Read(hash))) = proposal.seen else {
+                proposal.compared = Some(false);
+                continue;
+            };
+            let version = Version { size: stat.size, hash };
+            let failed = |failure: Failure| unanswered(&proposal.tagged.case, &failure);
+            let (aws, case, file) = (&self.aws, &proposal.tagged.case, &proposal.tagged.file);
+            let found = truth::content(aws, case, file, &mut Quiet).await.map_err(failed)?;
+            proposal.compared = Some(found == Some(version));
+            proposal.tagged.version = version;
+        }
+        Ok(())
+    }
+
+    /// Takes over what the plan says, and ends the hold of the loss if nothing is left open. Returns how many
+    /// attachments came into the journal.
+    ///
+    /// # Errors
+    /// The journal's. What was written before stays, and another run goes on.
+    pub async fn apply(&self, mirror: &Mirror, plan: &Plan, tell: Tell<'_>) -> Result<u64, Fatal> {
+        let mut taken = 0;
+        let (of, files) = (plan.entries.len() as u64, plan.files);
+        let mut work: Vec<Adoption> = plan.entries.iter().map(|entry| entry.adoption.clone()).collect();
+        work.extend(plan.proposals.iter().filter(|p| p.compared == Some(true)).map(Proposal::adoption));
+        let domain = mirror.domain.get().cloned();
+        for (at, batch) in work.chunks(BATCH).enumerate() {
+            let done = (at * BATCH) as u64;
+            tell(&Progress { mirror: &mirror.config.name, phase: "writing", done, of, files, trouble: None });
+            let (id, config, domain, batch) = (mirror.id, mirror.config.clone(), domain.clone(), batch.to_vec());
+            taken += self
+                .journal
+                .write(move |tx| {
+                    let mirror = Mirror::new(id, config, domain, Vec::new());
+                    let now = UnixMillis::now();
+                    let mut taken = 0;
+                    for Adoption { path, take, seen } in &batch {
+                        let route = |path: &_| mirror.route(path);
+                        let seen = seen.as_ref();
+                        taken += record::adopt(tx, (id, path), take, seen, &route, mirror.rules(), now)?;
+                    }
+                    Ok(taken)
+                })
+                .await?;
+        }
+        if plan.is_whole() {
+            let id = mirror.id;
+            self.journal.write(move |tx| record::adopted(tx, id, taken, UnixMillis::now())).await?;
+        }
+        Ok(taken)
+    }
+}
+
+fn unanswered(case: &CaseArn, failure: &Failure) -> Fatal {
+    let text = format!("case {}: {failure}; what was asked so far is kept, another run goes on there", case.case_id());
+    match failure.next {
+        Next::Credentials | Next::Park(_) => Fatal::person(text),
+        _ => Fatal::temporary(text),
+    }
+}
+
+/// Shows progress before each question.
+struct Telling<'a, 't> {
+    mirror: &'a str,
+    done: u64,
+    of: u64,
+    files: u64,
+    tell: Tell<'t>,
+}
+
+impl Telling<'_, '_> {
+    fn say(&mut self, trouble: Option<&str>) {
+        let (done, of, files) = (self.done, self.of, self.files);
+        (self.tell)(&Progress { mirror: self.mirror, phase: "asking", done, of, files, trouble });
+    }
+}
+
+impl Manners for Telling<'_, '_> {
+    async fn before(&mut self) {
+        self.say(None);
+    }
+
+    async fn trouble(&mut self, failure: &Failure, pause: Duration) {
+        self.say(Some(&format!("{failure}; again in {} s", pause.as_secs())));
+    }
+}
+
+/// Says nothing.
+struct Quiet;
+
+impl Manners for Quiet {
+    async fn before(&mut self) {}
+
+    async fn trouble(&mut self, _: &Failure, _: Duration) {}
+}

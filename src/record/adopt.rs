@@ -1,0 +1,123 @@
+//! Adoption: what Connect holds of ours comes into the journal, as if it had never left. No call, no delete.
+
+use serde_json::json;
+
+use super::disk::{self, fresh};
+use super::{Result, note, set_verdict};
+use crate::core::adopt::{Standing, Tagged};
+use crate::core::model::{EventKind, HoldCode, MirrorId, ParkCode, Stage, Verdict};
+use crate::core::plan::{Content, Rules, Seen};
+use crate::journal::{AdoptedAttachment, NewEvent, Tx};
+use crate::types::{ClientToken, RelPath, UnixMillis};
+
+/// Takes attachments of one path over, in the given order, and lets the planner judge the file by them. `seen` is
+/// what the disk shows; `None` when nothing can be said of it, and then only the attachments are written down.
+///
+/// What the journal knows already is left as it is. Returns how many were taken.
+pub fn adopt(
+    tx: &Tx<'_>,
+    (mirror, path): (MirrorId, &RelPath),
+    files: &[Tagged],
+    seen: Option<&Seen>,
+    route: disk::Route<'_>,
+    rules: Rules,
+    now: UnixMillis,
+) -> Result<u64> {
+    let mut taken = 0;
+    for one in files {
+        if tx.attachment_by_file_id(&one.file)?.is_some() {
+            continue;
+        }
+        let (stage, reason) = match one.standing {
+            Standing::Approved => (Stage::Approved, None),
+            Standing::Rejected => (Stage::Rejected, Some(ParkCode::Rejected)),
+            Standing::Failed => (Stage::Failed, Some(ParkCode::Failed)),
+            Standing::Open => continue,
+        };
+        let mut token = ClientToken::from_journal(one.token.clone());
+        if tx.attachment_by_token(&token)?.is_some() {
+            // Two FileIds of one attempt, as where tokens mean nothing: never sent, it only names the row.
+            token = ClientToken::from_journal(format!("{token}:{}", one.file));
+        }
+        let attachment = tx.adopt_attachment(&AdoptedAttachment {
+            mirror,
+            path: path.clone(),
+            case: one.case.clone(),
+            name: one.name.clone(),
+            version: one.version,
+            token,
+            file_id: one.file.clone(),
+            stage,
+            reason: reason.map(|code| code.as_str().to_owned()),
+            created_at: one.created,
+        })?;
+        let detail = json!({
+            "text": format!("taken over from Connect as {stage}"), "file_id": one.file, "sha256": one.version.hash.to_string(),
+        });
+        note(tx, now, (mirror, path), Some(attachment.id), EventKind::Adopted, detail)?;
+        taken += 1;
+    }
+    if taken == 0 {
+        return Ok(0);
+    }
+    match seen {
+        None => {}
+        Some(Seen::Absent) => unseen(tx, mirror, path, rules, now)?,
+        Some(seen) => {
+            let mut row = match tx.file(mirror, path)? {
+                Some(row) => row,
+                None => fresh(mirror, path, now),
+            };
+            if let Seen::Present(stat, content) = seen
+                && (row.hash.is_none() || matches!(content, Content::Read(_)))
+            {
+                row.stat = *stat;
+            }
+            if matches!(row.verdict, Verdict::Queued | Verdict::Settling) {
+                // Queued by a look that did not know of the attachments: judged anew, not as a retry.
+                set_verdict(&mut row, Verdict::Settling, None, now);
+                row.next_attempt = None;
+            }
+            tx.put_file(&row)?;
+            disk::look(tx, mirror, path, seen, route, rules, now)?;
+        }
+    }
+    Ok(taken)
+}
+
+/// Its file is not here, and this journal never saw it: that is no removal (LESSONS L28). A person decides.
+fn unseen(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, rules: Rules, now: UnixMillis) -> Result<()> {
+    let Some(approved) = tx.attachments_of(mirror, path)?.into_iter().rev().find(|a| a.stage == Stage::Approved) else {
+        return Ok(());
+    };
+    if tx.file(mirror, path)?.is_some() {
+        // Seen by this journal after all: the next full pass finds its absence.
+        return Ok(());
+    }
+    let mut row = fresh(mirror, path, now);
+    if rules.propagate_deletes {
+        let text = "adopted; no such file here".to_owned();
+        disk::park_event(tx, &row, ParkCode::Unseen, Some(&text), now)?;
+        set_verdict(&mut row, Verdict::Parked(ParkCode::Unseen), Some(text), now);
+    } else {
+        row.stat.size = approved.version.size;
+        row.hash = Some(approved.version.hash);
+        row.absent_since = Some(now);
+        let text = "adopted; not here, kept at Connect (delete = \"keep\")".to_owned();
+        set_verdict(&mut row, Verdict::Attached, Some(text), now);
+    }
+    tx.put_file(&row)
+}
+
+/// The mirror is wholly adopted: what was gathered is forgotten, and the hold of the loss ends.
+pub fn adopted(tx: &Tx<'_>, mirror: MirrorId, taken: u64, now: UnixMillis) -> Result<()> {
+    tx.clear_found(mirror)?;
+    let held = tx.end_hold(mirror, HoldCode::JournalRebuilt)?;
+    if held || taken > 0 {
+        let text = format!("adopted: {taken} attachments taken over from Connect");
+        let detail = json!({ "text": text, "hold": held.then_some(HoldCode::JournalRebuilt), "attachments": taken });
+        let event = NewEvent { mirror, path: None, attachment: None, kind: EventKind::Released, detail };
+        tx.add_event(&event, now)?;
+    }
+    Ok(())
+}
