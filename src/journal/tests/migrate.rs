@@ -72,16 +72,20 @@ fn rows(path: &Path) -> Vec<String> {
     let mut all = Vec::new();
     for (table, columns) in [
         ("mirror", "id, name, root, fsid, dev, inode, released, scanned_at, watch"),
-        ("file", "*"),
-        ("tally", "*"),
+        (
+            "file",
+            "mirror, path, dev, inode, size, mtime_ns, ctime_ns, verdict, detail, absent_since, hash, note, seen_at,
+            since, attempt, next_attempt, waiting_since",
+        ),
+        ("tally", "mirror, verdict, files"),
         (
             "attachment",
             "id, mirror, path, case_arn, name, size, hash, attempt, token, file_id, stage, reason, start_open,
             unsure_since, tries, next_attempt, last_error, last_request_id, created_at, started_at, stored_at,
             completed_at, ended_at, deleted_at, approved_at, deleting_at",
         ),
-        ("case_ref", "*"),
-        ("event", "*"),
+        ("case_ref", "mirror, reference, case_arn, found_at"),
+        ("event", "id, at, mirror, path, attachment, kind, detail"),
     ] {
         let mut statement = conn.prepare(&format!("SELECT {columns} FROM {table} ORDER BY 1, 2")).unwrap();
         let width = statement.column_count();
