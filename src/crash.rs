@@ -76,6 +76,11 @@ points! {
     DeletesDue => "deletes.due",           // weighed, allowed, not announced
     DeletesAnnounced => "deletes.announced",
 
+    // Programs of the user's.
+    ConvertCopied => "convert.copied",     // the private copy stands, the converter has not run
+    ConvertKept => "convert.kept",         // its result stands, no attempt is announced
+    HookTold => "hook.told",               // the hook has taken a delivery, the journal does not know
+
     // Mirrors and people.
     HoldBefore => "hold.before",           // a hold begins or ends; not recorded
     HoldAfter => "hold.after",             // recorded, not yet in force in memory

@@ -21,6 +21,7 @@ use crate::child::{self, Program, Ran};
 use crate::config;
 use crate::core::hook::{self, HookEvent, Payload};
 use crate::core::model::{Event, HoldCode, MirrorId, ParkCode, Verdict};
+use crate::crash::{self, Point};
 use crate::host::time::{self, Instant};
 use crate::journal::{EventFilter, HookDelivery, JournalError, Reader};
 use crate::pulse::Pulse;
@@ -352,6 +353,7 @@ async fn deliver(
         Ran::Done { said } => {
             tell(&world, &said, kind, number);
             tracing::debug!(kind, file, delivery = number, tries, "the hook has taken it");
+            crash::at(Point::HookTold);
             world.journal.write(move |tx| tx.hook_done(event)).await
         }
         Ran::Failed { why, said } => {

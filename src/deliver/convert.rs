@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::child::{self, Program, Ran};
 use crate::config;
 use crate::core::model::{Stat, Version};
+use crate::crash::{self, Point};
 use crate::host;
 use crate::scan;
 use crate::types::ContentHash;
@@ -81,6 +82,7 @@ pub(super) async fn convert(
         Ok(Err(error)) => return Converted::Trouble(format!("no private copy can be made for the converter: {error}")),
         Err(error) => return Converted::Trouble(error.to_string()),
     };
+    crash::at(Point::ConvertCopied);
     let argv: Vec<OsString> = rule.command.iter().map(|part| work.fill(part)).collect();
     let env = [("TMPDIR", work.0.clone().into_os_string())];
     let program = Program { argv: &argv, env: &env, input: Vec::new(), timeout: rule.timeout };
@@ -109,7 +111,9 @@ pub(super) async fn convert(
             Err(why) => Converted::Failed(why),
         }
     });
-    taken.await.unwrap_or_else(|error| Converted::Trouble(error.to_string()))
+    let taken = taken.await.unwrap_or_else(|error| Converted::Trouble(error.to_string()));
+    crash::at(Point::ConvertKept);
+    taken
 }
 
 /// The bytes are sent, or are not wanted any more.

@@ -36,7 +36,7 @@ use crate::world::{Mirror, World};
 const FOLLOW_DEPTH: usize = 1024;
 
 /// How long a stop waits for hooks that run; together with delivery's grace below systemd's limit.
-const HOOK_GRACE: Duration = Duration::from_secs(3);
+const HOOK_GRACE: Duration = Duration::from_secs(2);
 /// How long a single pass goes on telling the hook what it did. What is left is told by the next one.
 const DRAIN: Duration = Duration::from_secs(60);
 

@@ -113,6 +113,38 @@ const SCENES: &[Scene] = &[
         end: same,
     },
     Scene {
+        name: "programs of the user's",
+        often: &["convert.copied", "convert.kept", "hook.told"],
+        once: &[],
+        single: &[],
+        stage: || {
+            let mut stage = Stage::new();
+            let told = stage.dir.path().join("told");
+            stage.limits.push_str(&format!(
+                "[hooks]\non = [\"attached\"]\n\
+                 command = [\"/bin/sh\", \"-c\", \"cat >> \\\"$0\\\"\", {told:?}]\n"
+            ));
+            // Into the same type and the same bytes, so that both sides can be compared as ever.
+            stage.mirror.push_str(
+                "[[mirror.convert]]\nfrom = [\"txt\"]\nto = \"txt\"\n\
+                 command = [\"/bin/cp\", \"{input}\", \"{output}\"]\n",
+            );
+            stage
+        },
+        change: |stage| (0..3).for_each(|n| stage.write(&format!("{n}.txt"), format!("content {n}"))),
+        run: Run::Pass,
+        end: |stage| {
+            // A pass ends with what it has to tell.
+            stage.sync();
+            let told = || fs::read_to_string(stage.dir.path().join("told")).unwrap_or_default();
+            let all = || (0..3).all(|n| told().contains(&format!("\"path\":\"{n}.txt\"")));
+            wait("every file was told of", all, told);
+            let folder = stage.dir.path().join("state/journal.db.convert");
+            let left = || fs::read_dir(&folder).map_or(0, Iterator::count);
+            wait("no conversion is left", || left() == 0, || format!("{}", left()));
+        },
+    },
+    Scene {
         name: "removed files",
         often: &[],
         once: &["deletes.due"],
