@@ -15,6 +15,7 @@
 mod adopt;
 #[cfg(feature = "sandbox")]
 mod cli_demo;
+mod clocks;
 mod common;
 mod convert;
 mod ends;
