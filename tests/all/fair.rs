@@ -93,6 +93,8 @@ fn invariant_15_a_flood_of_deletes_does_not_starve_another_mirror_s() {
     for n in 0..60 {
         stage.write(&format!("{n:03}.txt"), format!("flood {n}"));
     }
+    // One that was there with them stays: an emptied folder would be held, whatever is put into it later.
+    stage.write("stays.txt", "stays");
     fs::write(second.join("one.txt"), "one").unwrap();
     fs::write(second.join("two.txt"), "two").unwrap();
     stage.sync();
@@ -102,8 +104,6 @@ fn invariant_15_a_flood_of_deletes_does_not_starve_another_mirror_s() {
     for n in 0..60 {
         fs::remove_file(stage.path(&format!("{n:03}.txt"))).unwrap();
     }
-    // Not the last file: an emptied folder would be held.
-    stage.write("stays.txt", "stays");
     wait("the flood of deletes has begun", || stage.count(Op::DeleteAttachedFile) > 1, || daemon.log());
     fs::remove_file(second.join("one.txt")).unwrap();
     wait("the other mirror's file is deleted", || visible_on(&stage, OTHER_CASE) == 1, || daemon.log());
