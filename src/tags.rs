@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use sha2::{Digest, Sha256};
 
 use crate::config;
-use crate::core::model::Attachment;
+use crate::core::model::{Attachment, Version};
 use crate::types::{ContentHash, RelPath};
 
 pub const MIRROR: &str = "casedrop:mirror";
@@ -15,7 +15,8 @@ pub const SHA256: &str = "casedrop:sha256";
 /// Holds the client token, which is unique per attempt.
 pub const ATTEMPT: &str = "casedrop:attempt";
 
-/// Of what was converted: the SHA-256 of what was sent; [`SHA256`] is that of the file here.
+/// Of what was converted: the file's own size and the SHA-256 of what was sent, as `SIZE:SHA256`. [`SHA256`] is the
+/// file's own; the size that Connect shows is that of what was sent.
 pub const CONVERTED: &str = "casedrop:converted";
 
 /// Longest tag value, in characters (SERVICE.md 1.1).
@@ -55,16 +56,41 @@ pub struct Origin {
     pub place: Place,
     pub hash: ContentHash,
     pub token: String,
+    /// Of what was converted: the file's own size, the hash of what was sent.
+    pub converted: Option<(u64, ContentHash)>,
+}
+
+impl Origin {
+    /// The file's own content, and what was sent where that is something else, of a file of this size at Connect.
+    pub fn versions(&self, size: u64) -> (Version, Option<Version>) {
+        match self.converted {
+            None => (Version { size, hash: self.hash }, None),
+            Some((own, sent)) => (Version { size: own, hash: self.hash }, Some(Version { size, hash: sent })),
+        }
+    }
+}
+
+/// The value of [`CONVERTED`] for a file of `own_size` bytes.
+pub fn converted_value(own_size: u64, sent: ContentHash) -> String {
+    format!("{own_size}:{sent}")
 }
 
 /// Reads our tags back. `None` unless all of them are there and well-formed: then the file is not ours.
 pub fn read(tags: &BTreeMap<String, String>) -> Option<Origin> {
     let get = |key: &str| tags.get(key).map(String::as_str).filter(|value| !value.is_empty());
+    let converted = match tags.get(CONVERTED).map(|value| value.split_once(':')) {
+        None => None,
+        Some(parts) => {
+            let (size, hash) = parts?;
+            Some((size.parse().ok()?, parse_hash(hash)?))
+        }
+    };
     Some(Origin {
         mirror: get(MIRROR)?.to_owned(),
         place: place(get(PATH)?)?,
         hash: parse_hash(get(SHA256)?)?,
         token: get(ATTEMPT)?.to_owned(),
+        converted,
     })
 }
 
@@ -148,6 +174,15 @@ mod tests {
         }
         for bad in ["/a", "a/../b", "a\\b", "a\\x41", "a\n"] {
             assert_eq!(read(&all(bad)), None, "{bad:?}");
+        }
+        assert_eq!(origin.versions(7), (Version { size: 7, hash: origin.hash }, None));
+        let (mut tags, sent) = (all("a"), ContentHash([0xcd; 32]));
+        tags.insert(CONVERTED.into(), converted_value(9, sent));
+        let versions = (Version { size: 9, hash: origin.hash }, Some(Version { size: 7, hash: sent }));
+        assert_eq!(read(&tags).unwrap().versions(7), versions);
+        for bad in ["", "9", "9:", ":", "x:y", "-1:00"] {
+            tags.insert(CONVERTED.into(), bad.into());
+            assert_eq!(read(&tags), None, "{bad:?}");
         }
         let mut tags = all("a");
         tags.insert(SHA256.into(), "AB".repeat(32));

@@ -73,11 +73,13 @@ impl Found {
     }
 
     fn tagged(&self, case: &CaseArn, origin: &Origin) -> Option<Tagged> {
+        let (version, sent) = origin.versions(self.size);
         Some(Tagged {
             file: FileId::new(self.file.as_str())?,
             case: case.clone(),
             name: self.name.clone(),
-            version: Version { size: self.size, hash: origin.hash },
+            version,
+            sent,
             token: origin.token.clone(),
             created: UnixMillis(self.created_ms),
             standing: self.standing,

@@ -254,6 +254,7 @@ fn propose(
                     name,
                     // The hash is filled in by the comparison; without one nothing is taken.
                     version: Version { size, hash: crate::types::ContentHash([0; 32]) },
+                    sent: None,
                     created: UnixMillis(only.created_ms),
                     standing: Standing::Approved,
                 };

@@ -31,8 +31,10 @@ pub struct Tagged {
     pub case: CaseArn,
     /// The name agents see.
     pub name: String,
-    /// Size as declared, hash as tagged.
+    /// The file's own content: hash as tagged, size as declared, or as tagged where it was converted.
     pub version: Version,
+    /// What was sent, where that is something else.
+    pub sent: Option<Version>,
     /// The attempt's token.
     pub token: String,
     pub created: UnixMillis,
@@ -101,6 +103,7 @@ mod tests {
             case: CaseArn::new("arn:aws:cases:r:1:domain/d/case/c").unwrap(),
             name: "a.pdf".into(),
             version: version(content),
+            sent: None,
             token: format!("t{id}"),
             created: UnixMillis(created),
             standing,

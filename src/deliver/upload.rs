@@ -151,7 +151,7 @@ async fn start(
     let id = attachment.id;
     let mut tags = tags::of(&mirror.config, attachment);
     if let Some(sent) = converted {
-        tags.insert(tags::CONVERTED.into(), sent.hash.to_string());
+        tags.insert(tags::CONVERTED.into(), tags::converted_value(attachment.version.size, sent.hash));
     }
     let request = StartRequest {
         case: &attachment.case,

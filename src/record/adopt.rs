@@ -51,6 +51,9 @@ pub fn adopt(
             reason: reason.map(|code| code.as_str().to_owned()),
             created_at: one.created,
         })?;
+        if let Some(sent) = &one.sent {
+            tx.add_converted(attachment.id, sent)?;
+        }
         let detail = json!({
             "text": format!("taken over from Connect as {stage}"), "file_id": one.file, "sha256": one.version.hash.to_string(),
         });

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{Result, adopt, announce_delete, note, set_verdict};
 use crate::core::adopt::Tagged;
 use crate::core::compare::{Action, Class};
-use crate::core::model::{Attachment, AttachmentId, EventKind, MirrorId, ParkCode, Stage, Verdict, Version};
+use crate::core::model::{Attachment, AttachmentId, EventKind, MirrorId, ParkCode, Stage, Verdict};
 use crate::core::plan::{self, Rules};
 use crate::journal::{Difference, NewAttachment, Tx};
 use crate::types::{CaseArn, ClientToken, FileId, RelPath, UnixMillis};
@@ -277,11 +277,13 @@ fn tagged(difference: &Difference) -> Option<Tagged> {
     let detail = &difference.detail;
     let standing = serde_json::from_value(detail.get("standing")?.clone()).ok()?;
     let origin = crate::tags::read(&serde_json::from_value(detail.get("tags")?.clone()).ok()?)?;
+    let (version, sent) = origin.versions(detail.get("size")?.as_u64()?);
     Some(Tagged {
         file: FileId::new(difference.file_id.as_ref()?.as_str())?,
         case: difference.case.clone(),
         name: detail.get("name")?.as_str()?.to_owned(),
-        version: Version { size: detail.get("size")?.as_u64()?, hash: origin.hash },
+        version,
+        sent,
         token: origin.token,
         created: UnixMillis(detail.get("created_ms")?.as_i64()?),
         standing,

@@ -108,7 +108,8 @@ impl Asker<'_> {
         let mut text = String::new();
         let there = match &answer {
             Some(remote) => {
-                let as_sent = self.as_sent(row, remote, &mut text, manners).await?;
+                let sent = self.read(|reader| reader.converted(row.id))?.unwrap_or(row.version);
+                let as_sent = self.as_sent(row, sent, remote, &mut text, manners).await?;
                 let status = status(remote);
                 // A delete that was just answered may still be listed for a while.
                 let settled = row.deleted_at.is_none_or(|at| now.since(at) >= LISTING_GRACE);
@@ -185,6 +186,7 @@ impl Asker<'_> {
     async fn as_sent(
         &self,
         row: &Attachment,
+        sent: Version,
         remote: &RemoteFile,
         text: &mut String,
         manners: &mut impl Manners,
@@ -193,8 +195,8 @@ impl Asker<'_> {
             *text = what;
             Ok(false)
         };
-        if remote.size != 0 && remote.size != row.version.size {
-            return differs(format!("{} bytes at Connect, {} were sent", remote.size, row.version.size));
+        if remote.size != 0 && remote.size != sent.size {
+            return differs(format!("{} bytes at Connect, {} were sent", remote.size, sent.size));
         }
         // No tags at all say nothing: they may not be shown, and an accepted attachment never had any.
         if remote.tags.keys().any(|key| key.starts_with("casedrop:")) {
@@ -212,9 +214,9 @@ impl Asker<'_> {
                 None => None,
             };
             return match found {
-                Some(version) if version != row.version => differs(format!(
+                Some(version) if version != sent => differs(format!(
                     "{} bytes with sha256 {} at Connect; sent were {} bytes with sha256 {}",
-                    version.size, version.hash, row.version.size, row.version.hash
+                    version.size, version.hash, sent.size, sent.hash
                 )),
                 _ => Ok(true),
             };
@@ -245,7 +247,7 @@ impl Asker<'_> {
         };
         let mut has_attachment = false;
         let mut here = Here::Unknown;
-        let version = Version { size: remote.size, hash: origin.hash };
+        let (version, _) = origin.versions(remote.size);
         if let Some(path) = &path {
             let (row, attachments) =
                 self.read(|reader| Ok((reader.file(id, path)?, reader.attachments_of(id, path)?)))?;

@@ -246,3 +246,31 @@ fn killed_while_it_converts_nothing_is_left_behind() {
     wait("nothing is left", || left(&folder(&stage)).is_empty(), || format!("{:?}", left(&folder(&stage))));
     stage.assert_settled(daemon);
 }
+
+#[test]
+fn invariant_19_what_was_converted_is_adopted_and_compared_by_what_was_sent() {
+    let stage = stage(GOOD, "");
+    stage.write("scan.tif", "an original of its own length");
+    stage.write("plain.txt", "as it is");
+    stage.sync();
+    let verified = |args: &[&str]| {
+        let output = stage.finish(stage.command().arg("verify").args(args));
+        assert!(output.status.success(), "{args:?}: {}", text(&output));
+    };
+    verified(&[]);
+    verified(&["--deep"]);
+    // The journal is lost; what is at Connect tells what it was made of.
+    for name in ["journal.db", "journal.db-wal", "journal.db-shm"] {
+        let _ = fs::remove_file(stage.journal().with_file_name(name));
+    }
+    let before = stage.changes();
+    let output = stage.finish(stage.command().args(["adopt", "--yes"]));
+    assert!(output.status.success(), "{}", text(&output));
+    stage.sync();
+    assert_eq!(stage.changes(), before, "nothing is sent or deleted: {}", text(&output));
+    assert_eq!((runs(&stage), stage.verdict("scan.tif")), (1, "attached".to_owned()));
+    verified(&["--deep"]);
+    let got = stage.dir.path().join("got.pdf");
+    let output = stage.run(&["get", "scan.tif", "--mirror", "drop", "-o", got.to_str().unwrap()]);
+    assert!(output.status.success(), "{}", text(&output));
+}
