@@ -91,6 +91,20 @@ points! {
     ControlHeard => "control.heard",       // `retry` or `release` is read, nothing done
     ControlDone => "control.done",         // done and durable, who asked does not know
     ReloadStopped => "reload.stopped",     // the old configuration's engine has ended, the new one has not begun
+
+    // A hand-over of a local file; `tests/all/handover_kill.rs` has their scenes.
+    HandoverChosen => "handover.chosen",     // its target is known in memory only
+    HandoverBegun => "handover.begun",       // announced, nothing moved
+    HandoverTrigger => "handover.trigger",   // its trigger is gone with it, the file is not
+    HandoverChecked => "handover.checked",   // read again and found good, about to move
+    HandoverRenamed => "handover.renamed",   // it stands in archive or quarantine, nothing is synced or checked
+    HandoverCopied => "handover.copied",     // a whole copy under a name for a moment, on another file system
+    HandoverPlaced => "handover.placed",     // the copy is in place, the original too
+    HandoverAside => "handover.aside",       // the original has a name for a moment
+    HandoverRemoved => "handover.removed",   // the original is gone
+    HandoverSynced => "handover.synced",     // durable where it was to go, without its receipt or reason
+    HandoverWritten => "handover.written",   // with it; the journal does not know
+    HandoverRecorded => "handover.recorded", // the journal knows, nobody else does
 }
 
 /// Ends the process here if a test armed this point.

@@ -179,7 +179,9 @@ impl Follow {
         while let Some(end) = ends.join_next().await {
             let (id, ended) = end.map_err(|error| JournalError::internal(&error.to_string()))?;
             if ended? {
-                case.waiting.remove(&id);
+                if let Some(ended) = case.waiting.remove(&id) {
+                    self.world.rouse_handover(ended.attachment.mirror);
+                }
             } else if let Some(waiting) = case.waiting.get_mut(&id) {
                 waiting.watch(&self.world).await?;
             }

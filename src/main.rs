@@ -12,6 +12,7 @@ mod crash;
 mod deliver;
 mod fatal;
 mod follow;
+mod handover;
 mod hooks;
 mod host;
 mod journal;

@@ -9,6 +9,7 @@ use std::ops::ControlFlow;
 
 use crate::core::model::{FileRow, RootIdentity, Stat, Verdict};
 use crate::core::plan::{self, Content, Seen};
+use crate::core::scope::Scope;
 use crate::journal::{JournalError, Reader, ScanRows, View};
 use crate::scan::{self, Depth, Entry, Look, ReadFault, Root};
 use crate::types::RelPath;
@@ -58,7 +59,8 @@ pub fn pass(
 ) -> Result<Pass, ObserveError> {
     let rule = |path: &RelPath, is_dir: bool| mirror.config.scope.entry_rule(path, is_dir);
     let mut scan = reader.scan(mirror.id, below)?;
-    let mut merge = Merge { root, rows: Rows::new(scan.rows()?)?, pass: Pass::default(), emit };
+    let scope = &mirror.config.scope;
+    let mut merge = Merge { root, scope, rows: Rows::new(scan.rows()?)?, pass: Pass::default(), emit };
     let mut failed = None;
     root.walk(below, Depth::Tree, &rule, &mut |entry| {
         tick();
@@ -99,9 +101,10 @@ pub fn paths(
         }
         match root.stat(path) {
             Look::File(stat) => {
-                let seen = match mirror.config.scope.rule(path, false) {
-                    Some(rule) => Seen::OutOfScope(rule),
-                    None => Seen::Present(stat, Content::Unread),
+                let scope = &mirror.config.scope;
+                let seen = match scope.rule(path, false) {
+                    Some(rule) => Seen::OutOfScope(trigger_rule(root, scope, path, rule)),
+                    None => Seen::Present(stat, unfinished(root, scope, path).unwrap_or(Content::Unread)),
                 };
                 let at_rest = match (&seen, reader.file(mirror.id, path)?) {
                     (Seen::Present(stat, _), Some(row)) => row.is_at_rest(stat),
@@ -176,6 +179,20 @@ fn gone(root: &Root, reader: &Reader, mirror: &Mirror, path: &RelPath) -> Result
     Ok(rows)
 }
 
+/// [`read`], unless the file still waits for its trigger, which may have been taken back while it settled.
+pub fn read_whole(
+    root: &Root,
+    scope: &Scope,
+    path: &RelPath,
+    expected: &Stat,
+    stop: &dyn Fn() -> bool,
+) -> Option<Seen> {
+    match unfinished(root, scope, path) {
+        Some(content) => Some(Seen::Present(*expected, content)),
+        None => read(root, path, expected, stop),
+    }
+}
+
 /// Reads a file that has been quiet: its content between two equal stats, or why it cannot be read. `None`: it is
 /// not what was seen, or is busy, so it settles again.
 pub fn read(root: &Root, path: &RelPath, expected: &Stat, stop: &dyn Fn() -> bool) -> Option<Seen> {
@@ -197,6 +214,27 @@ pub fn read(root: &Root, path: &RelPath, expected: &Stat, stop: &dyn Fn() -> boo
         Ok(hashed) => Some(Seen::Present(hashed.stat, Content::Read(hashed.hash))),
         Err(ReadFault::Changed | ReadFault::Stopped) => None,
         Err(ReadFault::Io(error)) => unreadable(&error),
+    }
+}
+
+/// Whether the file still waits for its trigger, which says that it is whole.
+fn unfinished(root: &Root, scope: &Scope, path: &RelPath) -> Option<Content> {
+    let trigger = scope.trigger_of(path)?;
+    let suffix = scope.trigger_suffix().unwrap_or_default();
+    let what = match root.stat(&trigger) {
+        Look::File(_) => return None,
+        Look::Absent => format!("its trigger, this name and \"{suffix}\", has not come"),
+        Look::Folder | Look::Other(_) => format!("its trigger, this name and \"{suffix}\", is not a file"),
+        Look::Unknown(error) => format!("its trigger, this name and \"{suffix}\", cannot be looked at: {error}"),
+    };
+    Some(Content::Unfinished(format!("{}: {what}", plan::UNFINISHED)))
+}
+
+/// The rule of an ignored file; for a trigger it also says when nothing is there to be triggered.
+fn trigger_rule(root: &Root, scope: &Scope, path: &RelPath, rule: String) -> String {
+    match scope.triggered_by(path) {
+        Some(file) if root.stat(&file) == Look::Absent => format!("{rule}; that file is not there"),
+        _ => rule,
     }
 }
 
@@ -236,6 +274,7 @@ pub fn is_same_folder(
 /// The walk's entries against the journal's rows.
 struct Merge<'a> {
     root: &'a Root,
+    scope: &'a Scope,
     rows: Rows<'a>,
     pass: Pass,
     emit: &'a mut dyn FnMut(Observation) -> ControlFlow<()>,
@@ -253,10 +292,14 @@ impl Merge<'_> {
                 if at_rest {
                     return Ok(ControlFlow::Continue(()));
                 }
-                Ok((self.emit)(Observation { path, seen: Seen::Present(stat, Content::Unread) }))
+                let content = unfinished(self.root, self.scope, &path).unwrap_or(Content::Unread);
+                Ok((self.emit)(Observation { path, seen: Seen::Present(stat, content) }))
             }
             Entry::Other { path, kind } => self.out_of_scope(path, kind.to_string()),
-            Entry::Ignored { path, rule, is_dir: false } => self.out_of_scope(path, rule),
+            Entry::Ignored { path, rule, is_dir: false } => {
+                let rule = trigger_rule(self.root, self.scope, &path, rule);
+                self.out_of_scope(path, rule)
+            }
             Entry::Ignored { path, rule, is_dir: true } => {
                 self.absent_until(Some(&folder_key(&path)))?;
                 while let Some(row) = self.rows.row.as_ref().filter(|row| row.path.is_below(&path)) {

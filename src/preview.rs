@@ -4,9 +4,10 @@
 use std::ops::ControlFlow;
 
 use crate::config::Config;
-use crate::core::model::{MirrorId, Stage, Stat, Verdict};
+use crate::core::model::{HandoverKind, MirrorId, Stage, Stat, Verdict};
 use crate::core::plan::{self, Seen, Step};
 use crate::fatal::Fatal;
+use crate::handover;
 use crate::journal::{JournalError, Reader};
 use crate::observe::{self, Observation, ObserveError};
 use crate::record;
@@ -20,7 +21,7 @@ use crate::world::Mirror;
 pub struct Planned {
     pub mirror: String,
     pub path: RelPath,
-    /// `upload`, `replace`, `move`, `delete`, `finish` are work; `wait`, `park`, `ignore`, `unroute`, `forget`,
+    /// `upload`, `replace`, `move`, `delete`, `finish`, `archive`, `remove`, `quarantine` are work; `wait`, `park`, `ignore`, `unroute`, `forget`,
     /// `keep`, `hold` are not.
     pub action: &'static str,
     pub why: String,
@@ -49,6 +50,7 @@ pub async fn preview(config: &Config) -> Result<Vec<Planned>, Fatal> {
             let id = row.as_ref().map_or(MirrorId(-1), |row| row.id);
             let holds = row.as_ref().map(|row| row.holds.clone()).unwrap_or_default();
             let mirror = Mirror::new(id, mirror.clone(), domain.clone(), holds);
+            mirror.set_moves_left(!reader.open_handovers(id, None, 1)?.is_empty());
             one(&mirror, &reader, row.and_then(|row| row.identity), &mut planned)?;
         }
         Ok(planned)
@@ -169,12 +171,12 @@ fn decide(
     let now = UnixMillis::now();
     let target = mirror.route(&observation.path);
     let target = target.as_ref().map_err(String::as_str);
-    for _ in 0..2 {
-        let known = record::known(reader, mirror.id, &observation.path, &observation.seen)?;
+    for _ in 0..3 {
+        let known = record::known(reader, mirror.id, &observation.path, &observation.seen, mirror.rules())?;
         let step = plan::decide(&observation.seen, target, &known, mirror.rules(), now);
-        let Step::Settle { stat, .. } = &step else { return Ok((observation, step)) };
+        let (Step::Settle { stat, .. } | Step::Arrive { stat }) = &step else { return Ok((observation, step)) };
         let stat: Stat = *stat;
-        match observe::read(root, &observation.path, &stat, &|| false) {
+        match observe::read_whole(root, &mirror.config.scope, &observation.path, &stat, &|| false) {
             Some(seen) => observation.seen = seen,
             None => return Ok((observation, step)),
         }
@@ -186,6 +188,15 @@ fn decide(
 fn pending(reader: &Reader, say: &mut Say<'_>) -> Result<(), JournalError> {
     const PAGE: usize = 1000;
     let id = say.mirror.id;
+    let policy = say.mirror.handover_policy();
+    for one in handover::pending(reader, id, policy.as_ref(), UnixMillis::now(), usize::MAX)? {
+        let (action, why) = match one.kind {
+            HandoverKind::Archive => ("archive", "delivered, agents can see it"),
+            HandoverKind::Delete => ("remove", "delivered, agents can see it"),
+            HandoverKind::Quarantine => ("quarantine", "refused"),
+        };
+        say.add(&one.path, action, why.to_owned(), Some(one.size));
+    }
     for word in ["queued", "uploading", "scanning"] {
         let mut after: Option<RelPath> = None;
         loop {
@@ -236,6 +247,11 @@ impl Say<'_> {
         match step {
             Step::Nothing | Step::Refresh { .. } => {}
             Step::Settle { stat, .. } => self.add(path, "wait", "still changing or busy".into(), Some(stat.size)),
+            Step::Wait { stat, note } => self.add(path, "wait", note.clone(), Some(stat.size)),
+            Step::Arrive { stat } => self.add(path, "upload", "another file at the path".into(), Some(stat.size)),
+            Step::Missing | Step::Depart => {
+                self.add(path, "keep", "gone here before its hand-over; kept at Connect".into(), None);
+            }
             Step::Queue { stat, why: plan::QueueWhy::New, .. } => {
                 self.add(path, "upload", "new".into(), Some(stat.size))
             }

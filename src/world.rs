@@ -8,6 +8,7 @@ use tokio::sync::{Notify, OnceCell, mpsc};
 
 use crate::aws::{Client, Failure, Next};
 use crate::config;
+use crate::core::handover;
 use crate::core::model::{Attachment, EventKind, Hold, HoldCode, MirrorId};
 use crate::core::plan::{self, Rules, Target};
 use crate::crash::{self, Point};
@@ -34,6 +35,11 @@ pub struct Mirror {
     holds: Mutex<Vec<Hold>>,
     /// Nearly all files changed by `stat`, and whether their content did is being found out.
     suspect: AtomicBool,
+    /// Rung when a file may be ready for its hand-over.
+    pub handover: Notify,
+    /// Hand-overs of an earlier configuration may still be open.
+    moves_left: AtomicBool,
+    handover_fault: Mutex<Option<String>>,
 }
 
 impl Mirror {
@@ -47,6 +53,9 @@ impl Mirror {
             passes: Passes::default(),
             holds: Mutex::new(holds),
             suspect: AtomicBool::new(false),
+            handover: Notify::new(),
+            moves_left: AtomicBool::new(false),
+            handover_fault: Mutex::default(),
         }
     }
 
@@ -65,8 +74,35 @@ impl Mirror {
     pub fn rules(&self) -> Rules {
         Rules {
             propagate_deletes: self.config.delete == config::DeletePolicy::Propagate,
+            ingest: self.config.ingest.is_some(),
+            moves: self.config.ingest.is_some() || self.moves_left.load(Ordering::Acquire),
             delete_grace: self.config.delete_grace,
         }
+    }
+
+    /// What becomes of files that it is done with; `None` where they stay.
+    pub fn handover_policy(&self) -> Option<handover::Policy> {
+        let ingest = self.config.ingest.as_ref()?;
+        Some(handover::Policy {
+            after: ingest.after,
+            quarantine: ingest.quarantine.is_some(),
+            settle: self.config.settle,
+        })
+    }
+
+    /// The fault that keeps every hand-over of the mirror waiting, for now.
+    pub fn handover_fault(&self) -> Option<String> {
+        self.handover_fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Tells others of such a fault, or of its end.
+    pub fn set_handover_fault(&self, fault: Option<String>) {
+        *self.handover_fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
+    }
+
+    /// Says whether hand-overs that an earlier configuration announced are still open.
+    pub fn set_moves_left(&self, left: bool) {
+        self.moves_left.store(left, Ordering::Release);
     }
 
     /// The holds in force, the one to show first at the front.
@@ -228,6 +264,13 @@ impl World {
     /// A write to the journal failed: nothing new is begun for a while, what is known is kept (LESSONS L61).
     pub fn journal_trouble(&self, error: &JournalError) {
         self.weather.journal(error);
+    }
+
+    /// Something changed that a hand-over may follow from.
+    pub fn rouse_handover(&self, mirror: MirrorId) {
+        if let Some(mirror) = self.mirror(mirror) {
+            mirror.handover.notify_one();
+        }
     }
 
     /// A path for the log: itself, or a hash of it where names are to stay out of logs.

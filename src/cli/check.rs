@@ -91,6 +91,7 @@ pub fn run(args: &Args, path: Option<&Path>, out: &mut Out) -> Ended {
     }
     for mirror in &config.mirrors {
         host::root(mirror, &mut lines)?;
+        host::stores(mirror, &mut lines)?;
     }
     host::watches(&config, &mut lines)?;
     host::journal(&config, &mut lines)?;

@@ -88,14 +88,14 @@ fn find(args: &Args, config: &crate::config::Config) -> Result<(Attachment, Vers
             Err(failed) => return Ok(Err(failed)),
         };
         let known = |mirror: &Known, path: &RelPath| {
-            mirror.id.is_some_and(|id| view.attachments_of(id, path).is_ok_and(|list| !list.is_empty()))
+            mirror.id.is_some_and(|id| view.attachments_ever(id, path).is_ok_and(|list| !list.is_empty()))
         };
         let (at, path) = match place::find(&args.path, &current, &mirrors, &known) {
             Ok(found) => found,
             Err(failed) => return Ok(Err(failed)),
         };
         let list = match mirrors.get(at).and_then(|mirror| mirror.id) {
-            Some(id) => view.attachments_of(id, &path)?,
+            Some(id) => view.attachments_ever(id, &path)?,
             None => Vec::new(),
         };
         let newest = list.into_iter().filter(|a| a.stage == Stage::Approved).max_by_key(|a| a.id);

@@ -22,6 +22,7 @@ mod place;
 mod plan;
 mod policy;
 mod release;
+mod report;
 mod retry;
 mod run;
 #[cfg(feature = "sandbox")]
@@ -83,6 +84,7 @@ enum Command {
     Why(why::Args),
     Log(log::Args),
     Verify(verify::Args),
+    Report(report::Args),
     Get(get::Args),
     Flush(flush::Args),
     Retry(retry::Args),
@@ -131,6 +133,7 @@ fn carry_out(command: Command, config: Option<&Path>, out: &mut Out) -> Ended {
         Command::Why(args) => why::run(&args, config, out),
         Command::Log(args) => log::run(&args, config, out),
         Command::Verify(args) => verify::run(&args, config, out),
+        Command::Report(args) => report::run(&args, config, out),
         Command::Get(args) => get::run(&args, config, out),
         Command::Flush(args) => flush::run(&args, config, out),
         Command::Retry(args) => retry::run(&args, config, out),

@@ -24,12 +24,15 @@ pub struct Args {
 }
 
 /// The actions, in the order they are shown, and whether each is work.
-const ACTIONS: [(&str, bool); 12] = [
+const ACTIONS: [(&str, bool); 15] = [
     ("upload", true),
     ("replace", true),
     ("move", true),
     ("delete", true),
     ("finish", true),
+    ("archive", true),
+    ("remove", true),
+    ("quarantine", true),
     ("hold", false),
     ("wait", false),
     ("keep", false),
@@ -116,7 +119,7 @@ mod tests {
     #[test]
     fn work_is_what_changes_something() {
         let work: Vec<&str> = ACTIONS.iter().filter(|(_, work)| *work).map(|(word, _)| *word).collect();
-        assert_eq!(work, ["upload", "replace", "move", "delete", "finish"]);
+        assert_eq!(work, ["upload", "replace", "move", "delete", "finish", "archive", "remove", "quarantine"]);
         assert!(!is_work("wait") && !is_work("unknown"));
     }
 

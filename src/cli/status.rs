@@ -67,6 +67,8 @@ struct Mirror {
     name: String,
     root: String,
     configured: bool,
+    #[serde(skip)]
+    ingest: bool,
     /// The hold to look at first; one of `holds`.
     hold: Option<Hold>,
     holds: Vec<Hold>,
@@ -78,6 +80,7 @@ struct Mirror {
     oldest_not_visible: Option<Oldest>,
     deletes_waiting: Deletes,
     verification: Option<Compared>,
+    handovers_waiting: Handovers,
     #[serde(skip)]
     scanned: Option<UnixMillis>,
 }
@@ -121,6 +124,7 @@ struct Oldest {
     verdict: String,
     since: String,
     age_seconds: u64,
+    note: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -143,6 +147,15 @@ struct Waiting {
     delete_after: Option<String>,
     #[serde(skip)]
     after: Option<UnixMillis>,
+}
+
+/// Files that casedrop is done with and could not move away yet.
+#[derive(Debug, Default, Serialize)]
+struct Handovers {
+    files: u64,
+    /// The first of them and what went wrong.
+    first: Option<RelPath>,
+    reason: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -202,6 +215,7 @@ fn look(view: &View, mirror: &Known, now: UnixMillis) -> Result<Mirror, JournalE
         name: mirror.name.clone(),
         root: mirror.root.display().to_string(),
         configured: mirror.config.is_some(),
+        ingest: mirror.config.as_ref().is_some_and(|config| config.ingest.is_some()),
         hold: None,
         holds: Vec::new(),
         unlisted: Vec::new(),
@@ -211,6 +225,7 @@ fn look(view: &View, mirror: &Known, now: UnixMillis) -> Result<Mirror, JournalE
         oldest_not_visible: None,
         deletes_waiting: Deletes { files: 0, next_at: None, waiting: Vec::new(), next: None },
         verification: None,
+        handovers_waiting: Handovers::default(),
         scanned: None,
     };
     let Some(row) = &mirror.row else { return Ok(shown) };
@@ -236,7 +251,15 @@ fn look(view: &View, mirror: &Known, now: UnixMillis) -> Result<Mirror, JournalE
         verdict: file.verdict.to_string(),
         since: since.to_string(),
         age_seconds: now.since(since).as_secs(),
+        note: file.note,
     });
+    let waiting: Vec<_> =
+        view.open_handovers(row.id, None, MOST)?.into_iter().filter(|h| h.last_error.is_some()).collect();
+    shown.handovers_waiting.files = waiting.len() as u64;
+    if let Some(first) = waiting.into_iter().next() {
+        shown.handovers_waiting.first = Some(first.path);
+        shown.handovers_waiting.reason = first.last_error.as_deref().map(plain);
+    }
     let policy = mirror.config.as_ref().map(|config| (config.delete, config.delete_grace));
     let next = match policy {
         Some((DeletePolicy::Propagate, grace)) => view.next_absent_since(row.id)?.map(|since| since.plus(grace)),
@@ -348,10 +371,22 @@ fn show(config: &Config, report: &Report, now: UnixMillis, out: &mut Out) -> Res
         }
         if let Some(oldest) = &mirror.oldest_not_visible {
             let age = span(Duration::from_secs(oldest.age_seconds));
-            writeln!(out, "  waiting  {age}, the longest: {} ({})", oldest.path, plain(&oldest.verdict))?;
+            let note = oldest.note.as_deref().map(|note| format!(": {}", plain(note))).unwrap_or_default();
+            writeln!(out, "  waiting  {age}, the longest: {} ({}{note})", oldest.path, plain(&oldest.verdict))?;
+        }
+        let handovers = &mirror.handovers_waiting;
+        if let (Some(first), Some(reason)) = (&handovers.first, &handovers.reason) {
+            writeln!(
+                out,
+                "  moving   {} could not be moved away yet, such as {first}: {reason}",
+                files(handovers.files)
+            )?;
         }
         let deletes = &mirror.deletes_waiting;
-        if deletes.files > 0 {
+        if deletes.files > 0 && mirror.ingest {
+            let files = files(deletes.files);
+            writeln!(out, "  gone     {files} taken away here before the hand-over; what is attached stays")?;
+        } else if deletes.files > 0 {
             let when = deletes.next.map(|at| format!(", next at {}", moment(at, now))).unwrap_or_default();
             writeln!(out, "  deletes  {} gone here, still at Connect{when}", files(deletes.files))?;
             for waiting in deletes.waiting.iter().take(SHOWN) {

@@ -52,9 +52,9 @@ pub fn run(args: &Args, config: Option<&Path>, out: &mut Out) -> Ended {
 fn exit(summary: &Summary) -> Exit {
     if summary.auth || !summary.holds.is_empty() {
         Exit::Person
-    } else if summary.temporary.is_some() {
+    } else if summary.temporary.is_some() || !summary.handovers.is_empty() {
         Exit::Temporary
-    } else if !summary.parked.is_empty() {
+    } else if !summary.parked.is_empty() || summary.quarantined > 0 {
         Exit::Parked
     } else {
         Exit::Done
@@ -116,6 +116,10 @@ fn show(summary: &Summary, out: &mut Out) -> Result<(), Failed> {
         summary.unchanged,
         span(summary.elapsed)
     )?;
+    if summary.handed_over + summary.quarantined > 0 {
+        let (over, refused) = (files(summary.handed_over), files(summary.quarantined));
+        writeln!(out, "{over} handed over here, {refused} refused and moved to quarantine")?;
+    }
     if !summary.parked.is_empty() {
         writeln!(out, "\n{} parked, waiting for a person:", files(summary.parked.len() as u64))?;
         for (mirror, path, code, note) in summary.parked.iter().take(MOST) {
@@ -131,6 +135,13 @@ fn show(summary: &Summary, out: &mut Out) -> Result<(), Failed> {
             writeln!(out, "  {mirror}  {path}  not before {}", moment(*at, now))?;
         }
         more(summary.waiting_deletes.len(), "casedrop list --verdict deleting", out)?;
+    }
+    if !summary.handovers.is_empty() {
+        writeln!(out, "\n{} not moved away yet:", files(summary.handovers.len() as u64))?;
+        for (mirror, path, why) in summary.handovers.iter().take(MOST) {
+            writeln!(out, "  {mirror}  {path}  {}", plain(why))?;
+        }
+        more(summary.handovers.len(), "casedrop list", out)?;
     }
     for (mirror, hold) in &summary.holds {
         writeln!(out, "\nmirror {mirror} is held: {}: {}", hold.code, plain(&hold.detail))?;

@@ -14,9 +14,10 @@ use super::out::Out;
 use super::words::{moment, plain, size};
 use super::{log, place};
 use crate::config::Config;
-use crate::core::model::{Attachment, Event, FileRow, Verdict};
+use crate::core::model::{Attachment, Event, FileRow, Handover, HandoverKind, HandoverState, Verdict};
 use crate::core::plan::LARGEST_FILE;
 use crate::journal::Difference;
+use crate::record::whole;
 use crate::scan::{Look, open_root};
 use crate::types::{CaseArn, RelPath, UnixMillis};
 
@@ -66,7 +67,8 @@ pub fn run(args: &Args, config: Option<&Path>, out: &mut Out) -> Ended {
         let known = |mirror: &Known, path: &RelPath| {
             mirror.id.is_some_and(|id| {
                 view.file(id, path).is_ok_and(|row| row.is_some())
-                    || view.attachments_of(id, path).is_ok_and(|list| !list.is_empty())
+                    || view.attachments_ever(id, path).is_ok_and(|list| !list.is_empty())
+                    || view.handovers_of(id, path).is_ok_and(|list| !list.is_empty())
             })
         };
         let (at, path) = match place::find(&args.path, &current, &mirrors, &known) {
@@ -76,15 +78,23 @@ pub fn run(args: &Args, config: Option<&Path>, out: &mut Out) -> Ended {
         let Some(mirror) = mirrors.into_iter().nth(at) else {
             return Ok(Err(Failed::usage("there is no such mirror")));
         };
-        let (row, attachments, events) = match mirror.id {
-            Some(id) => (view.file(id, &path)?, view.attachments_of(id, &path)?, view.history_of(id, &path)?),
-            None => (None, Vec::new(), Vec::new()),
+        let mut story = Story {
+            mirror,
+            path,
+            row: None,
+            attachments: vec![],
+            handovers: vec![],
+            differences: vec![],
+            events: vec![],
         };
-        let differences = match mirror.id {
-            Some(id) => view.differences_of(id, &path)?,
-            None => Vec::new(),
-        };
-        Ok(Ok(Story { mirror, path, row, attachments, differences, events }))
+        if let Some(id) = story.mirror.id {
+            story.row = view.file(id, &story.path)?;
+            story.attachments = view.attachments_ever(id, &story.path)?;
+            story.handovers = view.handovers_of(id, &story.path)?;
+            story.differences = view.differences_of(id, &story.path)?;
+            story.events = view.history_of(id, &story.path)?;
+        }
+        Ok(Ok(story))
     })?;
     let story = found?;
     let look = match open_root(&story.mirror.root) {
@@ -105,9 +115,11 @@ struct Story {
     mirror: Known,
     path: RelPath,
     row: Option<FileRow>,
+    /// Also those of files that stood at the path before.
     attachments: Vec<Attachment>,
     /// What the last comparison with Connect found.
     differences: Vec<Difference>,
+    handovers: Vec<Handover>,
     events: Vec<Event>,
 }
 
@@ -214,6 +226,20 @@ impl Story {
         match &self.row {
             Some(row) => show_row(row, now, out)?,
             None if !journal_exists => writeln!(out, "  verdict   no journal yet; {}", prospect(look, policy))?,
+            None if self.handovers.last().is_some_and(|h| h.state == HandoverState::Done) => {
+                let h = self.handovers.last();
+                let what = h.map_or("", |h| match h.kind {
+                    HandoverKind::Archive => "delivered and archived",
+                    HandoverKind::Delete => "delivered and removed here",
+                    HandoverKind::Quarantine => "refused and moved to quarantine",
+                });
+                // A file that stands there by now is another one.
+                let next = match look {
+                    Look::File(_) => format!("; of what stands there now: {}", prospect(look, policy)),
+                    Look::Absent | Look::Folder | Look::Other(_) | Look::Unknown(_) => String::new(),
+                };
+                writeln!(out, "  verdict   {what}{next}")?;
+            }
             None if self.attachments.is_empty() => {
                 writeln!(out, "  verdict   casedrop has not seen it; {}", prospect(look, policy))?;
             }
@@ -221,6 +247,9 @@ impl Story {
         }
         for attachment in &self.attachments {
             show_attachment(attachment, now, out)?;
+        }
+        for handover in &self.handovers {
+            show_handover(handover, now, out)?;
         }
         for d in &self.differences {
             writeln!(out, "  differs   {}: {}", d.class.as_str(), plain(&d.text))?;
@@ -260,12 +289,13 @@ impl Story {
             })
         };
         let differences: Vec<_> = self.differences.iter().map(difference).collect();
+        let handovers: Vec<_> = self.handovers.iter().map(handover_json).collect();
         let events: Vec<_> = self.events.iter().map(|event| log::json_of(event, &self.mirror.name)).collect();
         serde_json::json!({
             "mirror": self.mirror.name, "root": self.mirror.root.display().to_string(), "path": self.path,
             "on_disk": on_disk(look), "policy": policy, "verdict": verdict,
             "prospect": self.row.is_none().then(|| prospect(look, policy)),
-            "observed": observed, "attachments": attachments, "differences": differences,
+            "observed": observed, "attachments": attachments, "handovers": handovers, "differences": differences,
             "events": events,
         })
     }
@@ -292,6 +322,40 @@ fn show_row(row: &FileRow, now: UnixMillis, out: &mut Out) -> Result<(), Failed>
         writeln!(out, "  sha256    {hash}")?;
     }
     writeln!(out, "  seen      first {}", moment(row.seen_at, now))
+}
+
+fn show_handover(h: &Handover, now: UnixMillis, out: &mut Out) -> Result<(), Failed> {
+    writeln!(out, "\n  hand-over {}: {}, {}", h.id.0, h.kind, h.state)?;
+    if let Some((folder, target)) = &h.to {
+        writeln!(out, "    to          {}", whole(folder, target))?;
+    }
+    if let Some(code) = h.code {
+        writeln!(out, "    because     {code}")?;
+    }
+    if let Some(id) = h.attachment {
+        writeln!(out, "    proof       attachment {}", id.0)?;
+    }
+    writeln!(out, "    begun       {}", moment(h.created_at, now))?;
+    if let Some(at) = h.ended_at {
+        writeln!(out, "    ended       {}", moment(at, now))?;
+    }
+    if let Some(error) = &h.last_error {
+        writeln!(out, "    last error  {} (failed {} times)", plain(error), h.tries)?;
+    }
+    if let Some(at) = h.next_attempt {
+        writeln!(out, "    next try    {}", moment(at, now))?;
+    }
+    Ok(())
+}
+
+fn handover_json(h: &Handover) -> serde_json::Value {
+    serde_json::json!({
+        "id": h.id.0, "kind": h.kind, "state": h.state, "attachment": h.attachment.map(|id| id.0), "code": h.code,
+        "to": h.to.as_ref().map(|(folder, target)| whole(folder, target)), "size": h.stat.size,
+        "sha256": h.hash.map(|hash| hash.to_string()), "tries": h.tries, "last_error": h.last_error,
+        "created_at": h.created_at.to_string(), "ended_at": h.ended_at.map(|at| at.to_string()),
+        "next_attempt": h.next_attempt.map(|at| at.to_string()),
+    })
 }
 
 fn show_attachment(a: &Attachment, now: UnixMillis, out: &mut Out) -> Result<(), Failed> {

@@ -7,7 +7,8 @@ use std::time::Duration;
 use toml::{Table, Value};
 
 use super::units::{show_duration, show_size};
-use super::{Config, Convert, DeletePolicy, Domain, LogFormat, Mirror, WatchMode, defaults};
+use super::{Config, Convert, DeletePolicy, Domain, Ingest, LogFormat, Mirror, WatchMode, defaults};
+use crate::core::handover::AfterApproval;
 use crate::core::naming::FileNaming;
 use crate::core::routing::Routing;
 
@@ -77,7 +78,7 @@ impl Config {
     }
 }
 
-fn mirror_pairs(mirror: &Mirror) -> [(&'static str, Option<Value>); 18] {
+fn mirror_pairs(mirror: &Mirror) -> Vec<(&'static str, Option<Value>)> {
     let (case, case_from) = match &mirror.routing {
         Routing::Arn(arn) => (Some(Value::from(arn.as_str())), None),
         Routing::Id(id) => (Some(Value::from(id.as_str())), None),
@@ -107,12 +108,27 @@ fn mirror_pairs(mirror: &Mirror) -> [(&'static str, Option<Value>); 18] {
         ])
     };
     let convert: Vec<Table> = mirror.convert.iter().map(pairs).collect();
-    [
+    // Local removals mean nothing in ingest mode, and its keys mean nothing in the other.
+    let mirrors = |value: Value| mirror.ingest.is_none().then_some(value);
+    let ingest = mirror.ingest.as_ref();
+    let after = |ingest: &Ingest| match ingest.after {
+        AfterApproval::Archive => "archive",
+        AfterApproval::Delete => "delete",
+        AfterApproval::Keep => "keep",
+    };
+    vec![
         ("name", Some(Value::from(mirror.name.as_str()))),
         ("path", Some(path(&mirror.path))),
         ("case", case),
         ("case_from", case_from),
-        ("mode", Some(Value::from("mirror"))),
+        ("mode", Some(Value::from(if ingest.is_some() { "ingest" } else { "mirror" }))),
+        ("after_approval", ingest.map(|i| Value::from(after(i)))),
+        ("archive", ingest.and_then(|i| i.archive.as_deref()).map(path)),
+        ("quarantine", ingest.and_then(|i| i.quarantine.as_deref()).map(path)),
+        ("prune_empty", ingest.map(|i| Value::from(i.prune_empty))),
+        ("receipts", ingest.map(|i| Value::from(i.receipts))),
+        ("in_progress_suffix", mirror.scope.in_progress_suffix().map(Value::from)),
+        ("trigger_suffix", mirror.scope.trigger_suffix().map(Value::from)),
         ("include", Some(Value::from(mirror.scope.include().to_vec()))),
         ("exclude", Some(Value::from(mirror.scope.exclude().to_vec()))),
         ("builtin_excludes", Some(Value::from(mirror.scope.builtin()))),
@@ -120,16 +136,16 @@ fn mirror_pairs(mirror: &Mirror) -> [(&'static str, Option<Value>); 18] {
         ("settle", Some(duration(mirror.settle))),
         ("rescan", Some(duration(mirror.rescan))),
         ("watch", Some(Value::from(watch))),
-        ("delete", Some(Value::from(delete))),
-        ("delete_grace", Some(duration(mirror.delete_grace))),
-        ("delete_budget", Some(Value::from(mirror.delete_budget.to_string()))),
+        ("delete", mirrors(Value::from(delete))),
+        ("delete_grace", mirrors(duration(mirror.delete_grace))),
+        ("delete_budget", mirrors(Value::from(mirror.delete_budget.to_string()))),
         ("verify", Some(mirror.verify.map_or_else(|| Value::from("off"), duration))),
         ("tags", Some(Value::from(tags))),
         ("convert", (!convert.is_empty()).then(|| Value::from(convert))),
     ]
 }
 
-fn push<const N: usize>(text: &mut String, header: &str, pairs: [(&str, Option<Value>); N]) {
+fn push<'k>(text: &mut String, header: &str, pairs: impl IntoIterator<Item = (&'k str, Option<Value>)>) {
     if !text.is_empty() {
         text.push('\n');
     }

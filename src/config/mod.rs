@@ -6,6 +6,7 @@
 //! to the defaults here. The file holds no secret, and a URL that might is never shown.
 
 mod effective;
+mod ingest;
 mod keys;
 mod load;
 mod paths;
@@ -26,6 +27,7 @@ pub use units::parse_duration;
 
 use crate::core::budget::DeleteBudget;
 use crate::core::convert::Rule;
+use crate::core::handover::AfterApproval;
 use crate::core::hook::HookEvent;
 use crate::core::naming::FileNaming;
 use crate::core::routing::Routing;
@@ -55,8 +57,8 @@ pub struct Config {
 struct Places {
     origin: String,
     journal_line: Option<usize>,
-    /// One for each mirror, in the same order.
-    mirror_lines: Vec<Option<usize>>,
+    /// One for each mirror, in the same order: of `path`, `archive` and `quarantine`.
+    mirror_lines: Vec<[Option<usize>; 3]>,
 }
 
 /// Which Connect instance, and how to reach it.
@@ -97,6 +99,9 @@ mod defaults {
     pub(super) const RESCAN: Duration = Duration::from_secs(300);
     pub(super) const DELETE_GRACE: Duration = Duration::from_secs(300);
     pub(super) const VERIFY: Duration = Duration::from_secs(7 * 24 * 3600);
+    /// With `mode = "ingest"`, how many times `settle` a file must be gone until it counts as taken away: long enough
+    /// to recognize it at its new path, short enough for a device that uses a name again.
+    pub(super) const GONE_SETTLES: u32 = 12;
 }
 
 /// How hard to work.
@@ -158,6 +163,8 @@ pub struct Mirror {
     pub delete_budget: DeleteBudget,
     /// How often the mirror is compared with Connect; `None` = only by hand.
     pub verify: Option<Duration>,
+    /// `Some` with `mode = "ingest"`.
+    pub ingest: Option<Ingest>,
     /// The user's own tags; ours come on top.
     pub tags: BTreeMap<String, String>,
     /// The first that applies to a file counts.
@@ -180,6 +187,20 @@ impl Mirror {
     pub fn conversion(&self, path: &RelPath) -> Option<(&Convert, &str)> {
         self.convert.iter().find_map(|convert| Some((convert, convert.rule.extension(path)?)))
     }
+}
+
+/// What `mode = "ingest"` does with files it is done with. Local removals then mean nothing at Connect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ingest {
+    pub after: AfterApproval,
+    /// Where delivered files go: absolute; there with [`AfterApproval::Archive`].
+    pub archive: Option<PathBuf>,
+    /// Where refused files go: absolute.
+    pub quarantine: Option<PathBuf>,
+    /// Remove folders that our own hand-over has emptied.
+    pub prune_empty: bool,
+    /// Put a receipt beside each archived file.
+    pub receipts: bool,
 }
 
 /// How changes are noticed between rescans.

@@ -36,6 +36,7 @@ impl Config {
                 ));
             }
         }
+        self.check_stores(&roots, &mut problems);
         let journal = Place::of(&self.journal_path);
         for (mirror, root) in self.mirrors.iter().zip(&roots) {
             if journal.is_below(root) || journal.is_same(root) {
@@ -50,8 +51,59 @@ impl Config {
         problems
     }
 
+    /// Archives and quarantines: folders, no links, outside every root, and not the same as one another. Mirrors may
+    /// share an archive, for nothing in it is ever overwritten.
+    fn check_stores(&self, roots: &[Place], problems: &mut Vec<Problem>) {
+        let journal = self.journal_path.parent().map(Place::of);
+        for (at, mirror) in self.mirrors.iter().enumerate() {
+            let Some(ingest) = &mirror.ingest else { continue };
+            let stores = [("archive", &ingest.archive, 1), ("quarantine", &ingest.quarantine, 2)];
+            for (key, path, column) in stores {
+                let Some(path) = path else { continue };
+                let line = self.places.mirror_lines.get(at).and_then(|lines| lines.get(column).copied().flatten());
+                let mut complain = |message: String| {
+                    problems.push(self.problem(&format!("mirror[{}].{key}", mirror.name), line, path, &message));
+                };
+                if let Some(message) = wrong_kind(path) {
+                    complain(message);
+                    continue;
+                }
+                let place = Place::of(path);
+                for (other, root) in self.mirrors.iter().zip(roots) {
+                    if place.is_same(root) || place.is_below(root) || root.is_below(&place) {
+                        complain(format!(
+                            "it must lie outside the root of every mirror, and neither be nor contain that of \"{}\" ({}): \
+                             what is moved there would come back as a new file",
+                            other.name,
+                            other.path.display()
+                        ));
+                    }
+                }
+                if journal.as_ref().is_some_and(|journal| journal.is_same(&place)) {
+                    complain("it must not be the folder of the journal".to_owned());
+                }
+            }
+            if let (Some(archive), Some(quarantine)) = (&ingest.archive, &ingest.quarantine) {
+                let (a, q) = (Place::of(archive), Place::of(quarantine));
+                if a.is_same(&q) || a.is_below(&q) || q.is_below(&a) {
+                    let line = self.places.mirror_lines.get(at).and_then(|lines| lines.get(2).copied().flatten());
+                    let message = format!(
+                        "it must lie apart from `archive` ({}): what was delivered and what was refused must not mix",
+                        archive.display()
+                    );
+                    problems.push(self.problem(
+                        &format!("mirror[{}].quarantine", mirror.name),
+                        line,
+                        quarantine,
+                        &message,
+                    ));
+                }
+            }
+        }
+    }
+
     fn root_problem(&self, at: usize, message: &str) -> Problem {
-        let line = self.places.mirror_lines.get(at).copied().flatten();
+        let line = self.places.mirror_lines.get(at).and_then(|lines| lines.first().copied().flatten());
         let (name, path) =
             self.mirrors.get(at).map(|m| (m.name.as_str(), m.path.as_path())).unwrap_or(("", Path::new("")));
         self.problem(&format!("mirror[{name}].path"), line, path, message)
@@ -182,6 +234,40 @@ mod tests {
         assert!(one(&[&outer, &link.join("inner")]).contains("it lies inside"), "through a link above the root");
         assert!(one(&[&outer, &link.join("missing")]).contains("it lies inside"), "a root that does not exist yet");
         assert!(one(&[&dir.path().join("no/a"), &dir.path().join("no")]).contains("it contains"), "both missing");
+    }
+
+    #[test]
+    fn archive_and_quarantine_lie_apart_from_roots_and_from_each_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for name in ["a", "b", "archive", "quarantine"] {
+            std::fs::create_dir(at(name)).unwrap();
+        }
+        symlink(at("a"), at("link")).unwrap();
+        let problems = |archive: &Path, quarantine: &Path| {
+            let (a, b, journal) = (at("a"), at("b"), at("state/journal.db"));
+            let text = format!(
+                "[connect]\ninstance_id = \"11111111-2222-4333-8444-555555555555\"\n[journal]\npath = {journal:?}\n\
+                 [[mirror]]\nname = \"in\"\npath = {a:?}\ncase = \"arn:aws:cases:eu-west-2:123456789012:domain/d/case/c\"\n\
+                 mode = \"ingest\"\nafter_approval = \"archive\"\narchive = {archive:?}\nquarantine = {quarantine:?}\n\
+                 [[mirror]]\nname = \"other\"\npath = {b:?}\ncase = \"arn:aws:cases:eu-west-2:123456789012:domain/d/case/c\"\n"
+            );
+            let config = Config::parse(&text, Path::new("c.toml"), &|_| None).unwrap();
+            config.check_paths().iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(problems(&at("archive"), &at("quarantine")), Vec::<String>::new());
+        assert_eq!(problems(&at("missing/archive"), &at("missing/quarantine")), Vec::<String>::new());
+        let one = |archive: &Path, quarantine: &Path, line: &str, part: &str| {
+            let found = problems(archive, quarantine);
+            assert!(found.len() == 1 && found[0].starts_with(line) && found[0].contains(part), "{part}: {found:?}");
+        };
+        one(&at("a/archive"), &at("quarantine"), "c.toml:11: mirror[in].archive", "outside the root");
+        one(&at("archive"), &at("b/x"), "c.toml:12: mirror[in].quarantine", "of \"other\"");
+        one(&at("archive"), &at("archive"), "c.toml:12: mirror[in].quarantine", "apart from `archive`");
+        one(&at("archive"), &at("archive/q"), "c.toml:12: mirror[in].quarantine", "apart from `archive`");
+        one(&at("link"), &at("quarantine"), "c.toml:11: mirror[in].archive", "symbolic link");
+        one(&at("state"), &at("quarantine"), "c.toml:11: mirror[in].archive", "journal");
+        assert_eq!(problems(dir.path(), &at("quarantine")).len(), 3, "it contains both roots and the quarantine");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
+use super::ingest::{ingest, suffix};
 use super::load::origin;
 use super::problem::Sink;
 use super::section::Section;
@@ -74,7 +75,9 @@ impl Config {
         let names = mirror_names(sink, &mut sections);
         let mut mirrors = Vec::new();
         for (section, name) in sections.iter().zip(names) {
-            places.mirror_lines.push(section.span("path").map(|span| sink.line(span.start)));
+            places
+                .mirror_lines
+                .push(["path", "archive", "quarantine"].map(|key| section.span(key).map(|span| sink.line(span.start))));
             mirrors.extend(mirror(sink, section, name, has_domain));
         }
         let problems = problems.into_problems();
@@ -276,12 +279,20 @@ fn mirror(sink: &mut Sink<'_>, section: &Section<'_>, name: Option<String>, has_
     }
     let path = section.text(sink, "path", absolute);
     let routing = routing(sink, section, has_domain);
-    section.text(sink, "mode", |text| match text {
-        "mirror" => Ok(()),
-        "ingest" => Err("`mode = \"ingest\"` is not supported yet; allowed is \"mirror\"".to_owned()),
-        _ => Err("allowed is \"mirror\"".to_owned()),
+    let is_ingest = section.choice(sink, "mode", &[("mirror", false), ("ingest", true)]).unwrap_or(false);
+    let ingest = ingest(sink, section, is_ingest);
+    let suffixes = [suffix(sink, section, "in_progress_suffix"), suffix(sink, section, "trigger_suffix")];
+    if let [Some(in_progress), Some(trigger)] = &suffixes
+        && (in_progress.ends_with(trigger.as_str()) || trigger.ends_with(in_progress.as_str()))
+    {
+        let at = section.span("trigger_suffix").map(|span| span.start);
+        let message = "neither suffix may end with the other: a name could not be told to be a trigger or a draft";
+        sink.key(&section.key("trigger_suffix"), at, message);
+    }
+    let scope = scope(sink, section).map(|scope| {
+        let [in_progress, trigger] = suffixes;
+        scope.with_protocol(in_progress, trigger)
     });
-    let scope = scope(sink, section);
     let naming = section.choice(sink, "file_name", &[("path", FileNaming::Path), ("base", FileNaming::Base)]);
     let settle = section.duration(sink, "settle", Duration::ZERO..=HOUR);
     let rescan = section.duration(sink, "rescan", SECOND..=7 * DAY);
@@ -290,6 +301,20 @@ fn mirror(sink: &mut Sink<'_>, section: &Section<'_>, name: Option<String>, has_
     let deletes = [("propagate", DeletePolicy::Propagate), ("keep", DeletePolicy::Keep)];
     let delete = section.choice(sink, "delete", &deletes);
     let delete_grace = section.duration(sink, "delete_grace", Duration::ZERO..=30 * DAY);
+    if is_ingest {
+        for key in ["delete", "delete_grace", "delete_budget"] {
+            let at = section.span(key).map(|span| span.start);
+            if section.has(key) {
+                let message =
+                    "with `mode = \"ingest\"` the removal of a local file never reaches Connect: remove this key";
+                sink.key(&section.key(key), at, message);
+            }
+        }
+    }
+    let settle = settle.unwrap_or(defaults::SETTLE);
+    let gone = (settle * defaults::GONE_SETTLES).max(SECOND);
+    let (default_delete, default_grace) =
+        if is_ingest { (DeletePolicy::Keep, gone) } else { (DeletePolicy::Propagate, defaults::DELETE_GRACE) };
     let delete_budget = section.text(sink, "delete_budget", |text| {
         DeleteBudget::parse(text).map_err(|e| format!("{e}; allowed is {}", DeleteBudget::ALLOWED))
     });
@@ -304,13 +329,14 @@ fn mirror(sink: &mut Sink<'_>, section: &Section<'_>, name: Option<String>, has_
         routing: routing?,
         scope: scope?,
         naming: naming.unwrap_or(FileNaming::Path),
-        settle: settle.unwrap_or(defaults::SETTLE),
+        settle,
         rescan: rescan.unwrap_or(defaults::RESCAN),
         watch: watch.unwrap_or(WatchMode::Auto),
-        delete: delete.unwrap_or(DeletePolicy::Propagate),
-        delete_grace: delete_grace.unwrap_or(defaults::DELETE_GRACE),
+        delete: delete.unwrap_or(default_delete),
+        delete_grace: delete_grace.unwrap_or(default_grace),
         delete_budget: delete_budget.unwrap_or(DeleteBudget::DEFAULT),
         verify: verify.unwrap_or(Some(defaults::VERIFY)),
+        ingest: ingest.ok()?,
         tags,
         convert: conversions(sink, section),
     })
@@ -422,7 +448,7 @@ fn tag(key: &str, value: &str) -> Result<(), String> {
 }
 
 /// An absolute path without `..`, with `.` parts and a trailing `/` removed.
-fn absolute(text: &str) -> Result<PathBuf, String> {
+pub(super) fn absolute(text: &str) -> Result<PathBuf, String> {
     let path = Path::new(text);
     if !path.is_absolute() {
         let hint = if text.starts_with('~') { " (`~` is not expanded)" } else { "" };

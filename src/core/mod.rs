@@ -7,6 +7,7 @@ pub mod clock;
 pub mod compare;
 pub mod convert;
 pub mod fair;
+pub mod handover;
 pub mod hook;
 pub mod model;
 pub mod naming;
@@ -14,6 +15,7 @@ pub mod pacer;
 #[cfg(test)]
 mod pacer_sim;
 pub mod plan;
+pub mod report;
 pub mod retry;
 pub mod routing;
 pub mod scope;

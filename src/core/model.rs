@@ -540,6 +540,61 @@ pub struct MirrorRow {
     pub watch: Option<String>,
 }
 
+/// A row of the table `handover`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HandoverId(pub i64);
+
+words! {
+    /// What becomes of a local file that casedrop is done with.
+    HandoverKind {
+        /// Moved into the archive, its delivery proven.
+        Archive = "archive",
+        /// Removed, its delivery proven.
+        Delete = "delete",
+        /// Moved into the quarantine, refused.
+        Quarantine = "quarantine",
+    }
+}
+
+words! {
+    /// Where a hand-over stands.
+    HandoverState {
+        /// Announced: the file may be here or there.
+        Moving = "moving",
+        /// It could not be moved and is certainly still here; tried again.
+        Waiting = "waiting",
+        /// It is where it was to go, durably.
+        Done = "done",
+        /// The file was not what was to be handed over, or was gone; nothing is left of the attempt.
+        Cancelled = "cancelled",
+    }
+}
+
+/// A row of the table `handover`: announced before the file moves, ended by what was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Handover {
+    pub id: HandoverId,
+    pub mirror: MirrorId,
+    pub path: RelPath,
+    pub kind: HandoverKind,
+    pub state: HandoverState,
+    /// The attachment that proves the delivery; `None` for what is quarantined before any attempt.
+    pub attachment: Option<AttachmentId>,
+    /// Why it is quarantined.
+    pub code: Option<ParkCode>,
+    /// The file as it was when it was read.
+    pub stat: Stat,
+    pub hash: Option<ContentHash>,
+    /// The folder it goes to, absolute, and the path below it; `None` for a delete.
+    pub to: Option<(Vec<u8>, RelPath)>,
+    /// Failures since it was first announced.
+    pub tries: u32,
+    pub next_attempt: Option<UnixMillis>,
+    pub last_error: Option<String>,
+    pub created_at: UnixMillis,
+    pub ended_at: Option<UnixMillis>,
+}
+
 words! {
     /// What the audit trail records (table `event`).
     EventKind {
@@ -576,6 +631,14 @@ words! {
         Agrees = "agrees",
         Repaired = "repaired",
         Verified = "verified",
+        Archived = "archived",
+        Removed = "removed",
+        Quarantined = "quarantined",
+        HandoverFailed = "handover-failed",
+        /// Somebody else took the local file before its hand-over.
+        Left = "left",
+        /// The other end of `moved`, at the path it left.
+        MovedAway = "moved-away",
     }
 }
 

@@ -42,6 +42,8 @@ pub enum Content {
     TooLarge,
     /// It had settled and could not be read; the text says why.
     Unreadable(String),
+    /// Whoever writes it has not said yet that it is whole; the text says what is missing.
+    Unfinished(String),
 }
 
 /// Where a path's attachment belongs.
@@ -57,6 +59,13 @@ pub struct Target {
 pub struct Rules {
     /// Whether local deletes reach Connect.
     pub propagate_deletes: bool,
+    /// `mode = "ingest"`: a file that goes away ends its life at its path, its attachment stays, and what comes there
+    /// later is another file.
+    pub ingest: bool,
+    /// Hand-overs of our own may be open in this mirror.
+    pub moves: bool,
+    /// How long a file must be gone before that counts. In ingest mode it only gives a moved file the time to be
+    /// recognized at its new path.
     pub delete_grace: Duration,
 }
 
@@ -69,6 +78,8 @@ pub struct Known {
     /// An absent file whose approved attachment holds exactly the content that was read here, and that
     /// attachment's target. Only looked up for content that the path itself does not have attached.
     pub moved_from: Option<(RelPath, Target)>,
+    /// Our own hand-over of the path is announced and not ended: what the disk shows may be our doing (L83).
+    pub moving: bool,
 }
 
 impl Known {
@@ -137,6 +148,19 @@ pub enum Step {
     },
     /// Absent, and the policy keeps the attachment.
     Keep,
+    /// It is there, and not whole yet by the word of whoever writes it.
+    Wait {
+        stat: Stat,
+        note: String,
+    },
+    /// Ingest: first seen absent, without our doing.
+    Missing,
+    /// Ingest: still absent. Its life at the path ends, and what is attached stays.
+    Depart,
+    /// Ingest: another file stands where an absent one was.
+    Arrive {
+        stat: Stat,
+    },
     /// Absent again after the grace: a candidate for a delete.
     DeleteDue,
     /// Absent, and nothing of it is or will be visible at Connect: drop the row, clean up what was under way.
@@ -162,14 +186,24 @@ impl QueueWhy {
 
 /// Decides about one path. `target` is where its attachment belongs, or why no case can be told.
 pub fn decide(seen: &Seen, target: Result<&Target, &str>, known: &Known, rules: Rules, now: UnixMillis) -> Step {
+    if known.moving {
+        return Step::Nothing;
+    }
     match seen {
         Seen::OutOfScope(rule) => out_of_scope(rule, known),
+        Seen::Absent if rules.ingest => missing(known, rules, now),
         Seen::Absent => absent(known, rules, now),
+        Seen::Present(stat, _) if rules.ingest && is_another(known, stat) => Step::Arrive { stat: *stat },
         Seen::Present(stat, content) => match target {
             Err(reason) => unrouted(stat, reason, known),
-            Ok(target) => present(stat, content, target, known),
+            Ok(target) => present(stat, content, target, known, rules),
         },
     }
+}
+
+/// Whether the file that was at the path is known to be gone, and this is not that file come back.
+fn is_another(known: &Known, stat: &Stat) -> bool {
+    known.row.as_ref().is_some_and(|row| row.absent_since.is_some() && !row.stat.same_content_as(stat))
 }
 
 /// Whether a look at a present file of this row can only end in [`Step::Nothing`]: the fast path of a pass over
@@ -202,8 +236,16 @@ fn unrouted(stat: &Stat, reason: &str, known: &Known) -> Step {
     }
 }
 
-fn present(stat: &Stat, content: &Content, target: &Target, known: &Known) -> Step {
+fn present(stat: &Stat, content: &Content, target: &Target, known: &Known, rules: Rules) -> Step {
     match content {
+        Content::Unfinished(note) => {
+            let same = known.row.as_ref().is_some_and(|row| {
+                let waits = row.verdict == Verdict::Settling && row.note.as_ref() == Some(note);
+                let parked = matches!(row.verdict, Verdict::Parked(_)) && row.stat.same_content_as(stat);
+                row.absent_since.is_none() && (waits || parked || row.is_at_rest(stat))
+            });
+            if same { Step::Nothing } else { Step::Wait { stat: *stat, note: note.clone() } }
+        }
         Content::Unread => unread(stat, target, known),
         Content::TooLarge => Step::Park { stat: *stat, hash: None, code: ParkCode::TooLarge, note: None },
         Content::Unreadable(note) => {
@@ -215,7 +257,7 @@ fn present(stat: &Stat, content: &Content, target: &Target, known: &Known) -> St
             }
             Step::Park { stat: *stat, hash: None, code: ParkCode::Unreadable, note: Some(note.clone()) }
         }
-        Content::Read(hash) => read(stat, *hash, target, known),
+        Content::Read(hash) => read(stat, *hash, target, known, rules),
     }
 }
 
@@ -234,12 +276,14 @@ fn unread(stat: &Stat, target: &Target, known: &Known) -> Step {
         }
     }
     // An unreadable file is tried again at every look, without a change of verdict back and forth.
-    let mark =
-        row.absent_since.is_some() || !matches!(row.verdict, Verdict::Settling | Verdict::Parked(ParkCode::Unreadable));
+    let unfinished = row.note.as_deref().is_some_and(|note| note.starts_with(UNFINISHED));
+    let mark = row.absent_since.is_some()
+        || unfinished
+        || !matches!(row.verdict, Verdict::Settling | Verdict::Parked(ParkCode::Unreadable));
     Step::Settle { stat: *stat, mark }
 }
 
-fn read(stat: &Stat, hash: ContentHash, target: &Target, known: &Known) -> Step {
+fn read(stat: &Stat, hash: ContentHash, target: &Target, known: &Known, rules: Rules) -> Step {
     let version = Version { size: stat.size, hash };
     let park = |code| Step::Park { stat: *stat, hash: Some(hash), code, note: None };
     if version.size == 0 {
@@ -255,8 +299,16 @@ fn read(stat: &Stat, hash: ContentHash, target: &Target, known: &Known) -> Step 
     }
     let why =
         if known.attachments.iter().any(|a| a.stage == Stage::Approved) { QueueWhy::Changed } else { QueueWhy::New };
-    if let (QueueWhy::New, Some((from, was))) = (why, &known.moved_from) {
-        return Step::Move { stat: *stat, hash, from: from.clone(), same_target: was == target };
+    match (why, &known.moved_from) {
+        // It is delivered to this case already, under the name it had then. To another case it goes as a new file:
+        // what was delivered is never taken back in this mode.
+        (QueueWhy::New, Some((from, was))) if rules.ingest && was.case == target.case => {
+            return Step::Move { stat: *stat, hash, from: from.clone(), same_target: true };
+        }
+        (QueueWhy::New, Some((from, was))) if !rules.ingest => {
+            return Step::Move { stat: *stat, hash, from: from.clone(), same_target: was == target };
+        }
+        _ => {}
     }
     Step::Queue { stat: *stat, hash, why }
 }
@@ -292,6 +344,20 @@ fn standing(known: &Known, version: Option<Version>, target: &Target) -> Option<
         matches!(last.stage, Stage::Abandoned | Stage::Rejected | Stage::Failed | Stage::Deleting | Stage::Deleted);
     let code = ParkCode::parse(last.reason.as_deref()?)?;
     (parked && !retried).then_some(Verdict::Parked(code))
+}
+
+/// An absent file in ingest mode: nothing at Connect follows from it, whoever took it.
+fn missing(known: &Known, rules: Rules, now: UnixMillis) -> Step {
+    let Some(row) = &known.row else { return Step::Nothing };
+    let scanning = known.under_way().is_some_and(|a| a.stage == Stage::Completed);
+    if known.approved().is_none() && !scanning {
+        return Step::Forget;
+    }
+    match row.absent_since {
+        None => Step::Missing,
+        Some(since) if !scanning && now >= since.plus(rules.delete_grace) => Step::Depart,
+        Some(_) => Step::Nothing,
+    }
 }
 
 fn absent(known: &Known, rules: Rules, now: UnixMillis) -> Step {
@@ -332,6 +398,10 @@ pub const REPLACED: &str = "replaced";
 
 /// The mark of an attachment that stays at Connect by hand while its file is gone.
 pub const KEPT: &str = "kept";
+
+/// How the note of a file begins whose writer has not said yet that it is whole.
+pub const UNFINISHED: &str = "not whole yet";
+
 /// The mark of an approved attachment whose file moved to a path with another case or name: it is to be replaced.
 pub const MOVED: &str = "moved";
 

@@ -30,18 +30,21 @@ pub struct Settler {
     waiting: BTreeMap<RelPath, Waiting>,
     /// The same files by the time they are due.
     by_due: BTreeSet<(Mono, RelPath)>,
+    /// Those that were not flagged as restless yet, by the time since when they wait.
+    by_since: BTreeSet<(Mono, RelPath)>,
 }
 
 #[derive(Debug)]
 struct Waiting {
     stat: Stat,
     due: Mono,
+    since: Mono,
 }
 
 impl Settler {
     /// `settle`: how long a file has to be quiet.
     pub fn new(settle: Duration) -> Self {
-        Self { settle, waiting: BTreeMap::new(), by_due: BTreeSet::new() }
+        Self { settle, waiting: BTreeMap::new(), by_due: BTreeSet::new(), by_since: BTreeSet::new() }
     }
 
     /// A look at a new or changed file. Another content restarts its quiet time; the same keeps it (a change of
@@ -49,8 +52,9 @@ impl Settler {
     pub fn see(&mut self, path: &RelPath, stat: &Stat, now: Mono) {
         let due = now.plus(self.settle);
         let Some(known) = self.waiting.get_mut(path) else {
-            self.waiting.insert(path.clone(), Waiting { stat: *stat, due });
+            self.waiting.insert(path.clone(), Waiting { stat: *stat, due, since: now });
             self.by_due.insert((due, path.clone()));
+            self.by_since.insert((now, path.clone()));
             return;
         };
         let same = known.stat.same_content_as(stat);
@@ -91,7 +95,20 @@ impl Settler {
     pub fn done(&mut self, path: &RelPath) {
         if let Some(known) = self.waiting.remove(path) {
             self.by_due.remove(&(known.due, path.clone()));
+            self.by_since.remove(&(known.since, path.clone()));
         }
+    }
+
+    /// The files that have waited for `limit` without a quiet time, each told once. They go on to wait.
+    pub fn restless(&mut self, now: Mono, limit: Duration) -> Vec<RelPath> {
+        let mut restless = Vec::new();
+        while let Some((since, path)) = self.by_since.first()
+            && since.plus(limit) <= now
+        {
+            restless.push(path.clone());
+            self.by_since.pop_first();
+        }
+        restless
     }
 
     /// The file is gone or out of scope.
@@ -193,6 +210,29 @@ mod tests {
         let mut s = Settler::new(Duration::MAX);
         s.see(&path("f"), &stat(1), Mono(7));
         assert_eq!(s.due(Mono(u64::MAX - 1), 1), []);
+    }
+
+    #[test]
+    fn a_file_that_never_rests_is_told_once_and_goes_on_to_wait() {
+        let limit = Duration::from_secs(600);
+        let mut s = settler();
+        s.see(&path("log"), &stat(0), Mono(0));
+        s.see(&path("quiet"), &stat(1), Mono(0));
+        s.done(&path("quiet"));
+        let mut told = Vec::new();
+        for n in 1..400_u64 {
+            let now = Mono(n * 3_000);
+            s.see(&path("log"), &stat(n), now);
+            assert_eq!(s.due(now, 9), [], "never taken while it is written");
+            told.extend(s.restless(now, limit).into_iter().map(|path| (n * 3, path)));
+        }
+        assert_eq!(told, [(600, path("log"))]);
+        let rest = Mono(399 * 3_000 + SETTLE_MS);
+        assert_eq!(s.due(rest, 9).len(), 1, "taken when it rests at last");
+        s.done(&path("log"));
+        s.see(&path("log"), &stat(1), rest);
+        assert_eq!(s.restless(Mono(rest.0 + 599_999), limit), [], "a new wait begins anew");
+        assert_eq!(s.restless(Mono(rest.0 + 600_000), limit), [path("log")]);
     }
 
     #[test]

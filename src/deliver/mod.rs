@@ -125,8 +125,9 @@ impl Delivery {
             }
         };
         if let Some(key) = self.running.remove(&id) {
-            if matches!(key, Key::File(..)) {
+            if let Key::File(mirror, _) = &key {
                 self.uploads -= 1;
+                self.world.rouse_handover(*mirror);
             }
             self.busy.remove(&key);
         }

@@ -8,8 +8,8 @@ use rusqlite::{Result, Row};
 use super::view::Difference;
 use crate::core::compare::Class;
 use crate::core::model::{
-    Attachment, AttachmentId, Event, EventKind, FileRow, Hold, HoldCode, MirrorId, MirrorRow, RootIdentity, Stage,
-    Stat, Verdict, Version,
+    Attachment, AttachmentId, Event, EventKind, FileRow, Handover, HandoverId, HandoverKind, HandoverState, Hold,
+    HoldCode, MirrorId, MirrorRow, ParkCode, RootIdentity, Stage, Stat, Verdict, Version,
 };
 use crate::types::{CaseArn, ClientToken, ContentHash, FileId, RelPath, UnixMillis};
 
@@ -41,6 +41,10 @@ macro_rules! column {
 
 column!(MirrorId, "mirror", |v| v.0, |c| Some(Self(c.as_i64()?)));
 column!(AttachmentId, "attachment", |v| v.0, |c| Some(Self(c.as_i64()?)));
+column!(HandoverId, "hand-over", |v| v.0, |c| Some(Self(c.as_i64()?)));
+column!(HandoverKind, "kind of hand-over", |v| v.as_str(), |c| HandoverKind::parse(c.as_str()?));
+column!(HandoverState, "state of a hand-over", |v| v.as_str(), |c| HandoverState::parse(c.as_str()?));
+column!(ParkCode, "park code", |v| v.as_str(), |c| ParkCode::parse(c.as_str()?));
 column!(UnixMillis, "time", |v| v.0, |c| Some(Self(c.as_i64()?)));
 column!(RelPath, "path", |v| v.as_bytes(), |c| RelPath::new(c.as_blob()?));
 column!(ContentHash, "hash", |v| v.0.as_slice(), |c| ContentHash::from_slice(c.as_blob()?));
@@ -163,6 +167,30 @@ pub(super) fn attachment(row: &Row<'_>) -> Result<Attachment> {
         completed_at: row.get(21)?,
         ended_at: row.get(22)?,
         deleted_at: row.get(23)?,
+    })
+}
+
+pub(super) const HANDOVER: &str = "id, mirror, path, what, state, attachment, code, dev, inode, size, mtime_ns, \
+                                   ctime_ns, hash, folder, target, tries, next_attempt, last_error, created_at, ended_at";
+
+pub(super) fn handover(row: &Row<'_>) -> Result<Handover> {
+    let (folder, target): (Option<Vec<u8>>, Option<RelPath>) = (row.get(13)?, row.get(14)?);
+    Ok(Handover {
+        id: row.get(0)?,
+        mirror: row.get(1)?,
+        path: row.get(2)?,
+        kind: row.get(3)?,
+        state: row.get(4)?,
+        attachment: row.get(5)?,
+        code: row.get(6)?,
+        stat: stat(row, 7)?,
+        hash: row.get(12)?,
+        to: folder.zip(target),
+        tries: row.get(15)?,
+        next_attempt: row.get(16)?,
+        last_error: row.get(17)?,
+        created_at: row.get(18)?,
+        ended_at: row.get(19)?,
     })
 }
 

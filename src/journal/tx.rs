@@ -10,8 +10,8 @@ use super::error::JournalError;
 use super::view::View;
 use crate::core::clock::Reading;
 use crate::core::model::{
-    Attachment, AttachmentId, EventKind, FileRow, Hold, HoldCode, MirrorId, MirrorRow, RootIdentity, Stage, Verdict,
-    Version,
+    Attachment, AttachmentId, EventKind, FileRow, Handover, HandoverId, Hold, HoldCode, MirrorId, MirrorRow,
+    RootIdentity, Stage, Verdict, Version,
 };
 use crate::types::{CaseArn, ClientToken, RelPath, UnixMillis};
 
@@ -238,7 +238,10 @@ impl Tx<'_> {
             return Err(JournalError::NotFound { what: format!("file {from}") });
         }
         self.put_file(to)?;
-        self.change("UPDATE attachment SET path = ?3 WHERE mirror = ?1 AND path = ?2", (to.mirror, from, &to.path))?;
+        self.change(
+            "UPDATE attachment SET path = ?3 WHERE mirror = ?1 AND path = ?2 AND closed_at IS NULL",
+            (to.mirror, from, &to.path),
+        )?;
         Ok(())
     }
 
@@ -302,6 +305,78 @@ impl Tx<'_> {
         }
         let found = self.expect_attachment(a.id)?.stage;
         Err(JournalError::IllegalStage { id: a.id, found, wanted: a.stage })
+    }
+
+    /// Ends what the attachments of the path have to do with it, up to and with `last` (`None`: all): a file that
+    /// comes there later is another one.
+    pub fn close_attachments(
+        &self,
+        mirror: MirrorId,
+        path: &RelPath,
+        last: Option<AttachmentId>,
+        at: UnixMillis,
+    ) -> Result<(), JournalError> {
+        let last = last.map_or(i64::MAX, |id| id.0);
+        self.change(
+            "UPDATE attachment SET closed_at = ?4 WHERE mirror = ?1 AND path = ?2 AND closed_at IS NULL AND id <= ?3",
+            (mirror, path, last, at),
+        )
+        .map(drop)
+    }
+
+    // Hand-overs.
+
+    /// Announces a hand-over; returns its number. `handover.id` is not looked at.
+    pub fn add_handover(&self, handover: &Handover) -> Result<HandoverId, JournalError> {
+        let h = handover;
+        self.change(
+            "INSERT INTO handover (mirror, path, what, state, attachment, code, dev, inode, size, mtime_ns, ctime_ns,
+                 hash, folder, target, tries, next_attempt, last_error, created_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+            params![
+                h.mirror,
+                h.path,
+                h.kind,
+                h.state,
+                h.attachment,
+                h.code,
+                h.stat.dev.cast_signed(),
+                h.stat.inode.cast_signed(),
+                h.stat.size.cast_signed(),
+                h.stat.mtime_ns,
+                h.stat.ctime_ns,
+                h.hash,
+                h.to.as_ref().map(|(folder, _)| folder.as_slice()),
+                h.to.as_ref().map(|(_, target)| target),
+                h.tries,
+                h.next_attempt,
+                h.last_error,
+                h.created_at,
+            ],
+        )?;
+        Ok(HandoverId(self.conn.last_insert_rowid()))
+    }
+
+    /// Writes where an open hand-over stands, goes, and when it is tried again. What it is of cannot be changed, and
+    /// an ended one not at all.
+    pub fn put_handover(&self, handover: &Handover) -> Result<(), JournalError> {
+        let h = handover;
+        self.change_one(
+            || format!("open hand-over {}", h.id.0),
+            "UPDATE handover SET state = ?2, folder = ?3, target = ?4, tries = ?5, next_attempt = ?6, last_error = ?7,
+                 ended_at = ?8
+             WHERE id = ?1 AND ended_at IS NULL",
+            params![
+                h.id,
+                h.state,
+                h.to.as_ref().map(|(folder, _)| folder.as_slice()),
+                h.to.as_ref().map(|(_, target)| target),
+                h.tries,
+                h.next_attempt,
+                h.last_error,
+                h.ended_at,
+            ],
+        )
     }
 
     /// Takes an announced delete back whose call was never made: the one way back in the life of an attachment, and

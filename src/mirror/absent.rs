@@ -33,7 +33,8 @@ struct Missing {
 impl MirrorLoop {
     /// Time until the first grace ends.
     pub(super) async fn next_grace_end(&self) -> Result<Option<Duration>, JournalError> {
-        if !self.mirror.rules().propagate_deletes {
+        let rules = self.mirror.rules();
+        if !rules.propagate_deletes && !rules.ingest {
             return Ok(None);
         }
         let id = self.mirror.id;

@@ -50,6 +50,8 @@ const RETRY: Duration = Duration::from_secs(5);
 const BUSY: Duration = Duration::from_secs(1);
 /// A full pass may take this share of the time at most: scans open folders, and that rings the kernel's bell.
 const REST_PER_PASS: u32 = 10;
+/// A file that has not come to rest for this long is flagged, once.
+const NEVER_SETTLES: Duration = Duration::from_secs(600);
 /// Longest sleep, so that the pulse goes on.
 const LONGEST_SLEEP: Duration = Duration::from_secs(5);
 
@@ -176,7 +178,8 @@ impl MirrorLoop {
         }
         self.noticed = None;
         self.second_look(pulse).await?;
-        self.read_settled(pulse).await
+        self.read_settled(pulse).await?;
+        self.flag_restless().await
     }
 
     fn mono(&self) -> Mono {
@@ -452,7 +455,7 @@ impl MirrorLoop {
         for (path, step) in steps {
             self.tell(&path, &step);
             match step {
-                Step::Settle { stat, .. } => self.settler.see(&path, &stat, now),
+                Step::Settle { stat, .. } | Step::Arrive { stat } => self.settler.see(&path, &stat, now),
                 Step::DeleteDue => due.push(path),
                 step => {
                     work |= !matches!(step, Step::Nothing);
@@ -462,6 +465,7 @@ impl MirrorLoop {
         }
         if work {
             self.world.work.notify_one();
+            self.mirror.handover.notify_one();
         }
         Ok(due)
     }
@@ -481,6 +485,10 @@ impl MirrorLoop {
             }
             Step::Unroute { reason, .. } => tracing::warn!(mirror, file, "unrouted: {reason}"),
             Step::BeginGrace { delete_after } => tracing::info!(mirror, file, %delete_after, "gone here, grace begins"),
+            Step::Arrive { .. } => tracing::info!(mirror, file, "another file at the path; what is attached stays"),
+            Step::Wait { note, .. } => tracing::info!(mirror, file, "{note}"),
+            Step::Missing => tracing::info!(mirror, file, "gone here before its hand-over; kept at Connect"),
+            Step::Depart => tracing::info!(mirror, file, "no longer followed: somebody else took it"),
             Step::Keep => tracing::info!(mirror, file, "gone here, kept at Connect"),
             Step::Forget => tracing::info!(mirror, file, "gone before it was attached"),
             Step::Ignore { rule } => tracing::debug!(mirror, file, rule, "ignored"),
@@ -490,6 +498,11 @@ impl MirrorLoop {
 
     /// A look at the places that a bell named.
     async fn look_at(&mut self, mut touched: Vec<RelPath>, pulse: &Pulse) -> Result<(), JournalError> {
+        // A file and its trigger each say something of the other.
+        let scope = &self.mirror.config.scope;
+        let related: Vec<RelPath> =
+            touched.iter().flat_map(|path| [scope.triggered_by(path), scope.trigger_of(path)]).flatten().collect();
+        touched.extend(related);
         touched.sort_unstable();
         touched.dedup();
         let Some(root) = self.healthy_root().await? else {

@@ -1,13 +1,17 @@
 //! What has come to rest: read, and planned with its content.
 
-use super::{BUSY, MirrorLoop, READ_BYTES, READ_FILES, RETRY};
+use std::sync::Arc;
+
+use super::{BUSY, MirrorLoop, NEVER_SETTLES, READ_BYTES, READ_FILES, RETRY};
 use crate::core::model::Stat;
 use crate::core::plan::Seen;
+use crate::core::scope::Scope;
 use crate::host;
 use crate::host::time::Instant;
 use crate::journal::JournalError;
 use crate::observe::{self, Observation};
 use crate::pulse::Pulse;
+use crate::record;
 use crate::scan::{self, Root};
 use crate::types::RelPath;
 
@@ -25,8 +29,8 @@ impl MirrorLoop {
                 self.next_pass = self.next_pass.min(Instant::now() + RETRY);
                 return Ok(());
             };
-            let stop = self.stop.clone();
-            let read = host::blocking(move || read_all(&root, due, &|| stop.is_cancelled()));
+            let (stop, mirror) = (self.stop.clone(), Arc::clone(&self.mirror));
+            let read = host::blocking(move || read_all(&root, &mirror.config.scope, due, &|| stop.is_cancelled()));
             let Ok(read) = read.await else { return Ok(()) };
             let mut batch = Vec::with_capacity(read.len());
             let now = self.mono();
@@ -57,6 +61,23 @@ impl MirrorLoop {
     }
 }
 
+impl MirrorLoop {
+    /// Says once of a file that it does not come to rest. It is not sent for it, now or later: half a document on a
+    /// case is worse than a late one.
+    pub(super) async fn flag_restless(&mut self) -> Result<(), JournalError> {
+        let restless = self.settler.restless(self.mono(), NEVER_SETTLES);
+        if restless.is_empty() {
+            return Ok(());
+        }
+        for path in &restless {
+            let (mirror, file) = (&self.mirror.config.name, self.world.show(path));
+            tracing::warn!(mirror, file, "it has not come to rest for 10 minutes: something keeps writing it");
+        }
+        let id = self.mirror.id;
+        self.world.journal.write(move |tx| restless.iter().try_for_each(|path| record::restless(tx, id, path))).await
+    }
+}
+
 enum Outcome {
     Read(Seen),
     Changed(Stat),
@@ -65,7 +86,7 @@ enum Outcome {
 }
 
 /// Reads files one after the other, as many as fit one turn of the loop; the rest stays due.
-fn read_all(root: &Root, due: Vec<(RelPath, Stat)>, stop: &dyn Fn() -> bool) -> Vec<(RelPath, Outcome)> {
+fn read_all(root: &Root, scope: &Scope, due: Vec<(RelPath, Stat)>, stop: &dyn Fn() -> bool) -> Vec<(RelPath, Outcome)> {
     let mut bytes = 0;
     let mut read = Vec::with_capacity(due.len());
     for (path, expected) in due {
@@ -75,7 +96,7 @@ fn read_all(root: &Root, due: Vec<(RelPath, Stat)>, stop: &dyn Fn() -> bool) -> 
         let outcome = match root.stat(&path) {
             scan::Look::File(stat) if stat.same_content_as(&expected) => {
                 bytes += stat.size;
-                observe::read(root, &path, &stat, stop).map_or(Outcome::Later, Outcome::Read)
+                observe::read_whole(root, scope, &path, &stat, stop).map_or(Outcome::Later, Outcome::Read)
             }
             scan::Look::File(stat) => Outcome::Changed(stat),
             scan::Look::Absent | scan::Look::Folder | scan::Look::Other(_) => Outcome::Gone,

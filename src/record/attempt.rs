@@ -212,7 +212,7 @@ pub fn completed(
     clear_try(&mut attachment);
     tx.put_attachment(&attachment, now)?;
     event(tx, &attachment, EventKind::Completed, now)?;
-    if let Some(mut row) = tx.file(attachment.mirror, &attachment.path)?
+    if let Some(mut row) = tx.file_of(&attachment)?
         && row.verdict == Verdict::Uploading
     {
         set_verdict(&mut row, Verdict::Scanning, None, now);
@@ -224,7 +224,7 @@ pub fn completed(
 /// A line about a scan that takes long, for whoever asks.
 pub fn waiting(tx: &Tx<'_>, id: AttachmentId, text: &str) -> Result<()> {
     let attachment = tx.expect_attachment(id)?;
-    let Some(mut row) = tx.file(attachment.mirror, &attachment.path)? else { return Ok(()) };
+    let Some(mut row) = tx.file_of(&attachment)? else { return Ok(()) };
     if row.verdict == Verdict::Scanning {
         row.note = Some(text.to_owned());
         tx.put_file(&row)?;
@@ -244,7 +244,7 @@ pub fn try_again(tx: &Tx<'_>, id: AttachmentId, failure: &Failure, random: f64, 
     }
     attachment.next_attempt = Some(now.plus(pause));
     tx.put_attachment(&attachment, now)?;
-    let Some(mut row) = tx.file(attachment.mirror, &attachment.path)? else { return Ok(()) };
+    let Some(mut row) = tx.file_of(&attachment)? else { return Ok(()) };
     row.note = Some(format!("{failure}; next try after {}", now.plus(pause)));
     tx.put_file(&row)
 }
@@ -276,9 +276,9 @@ pub fn give_up(
     {
         return park_attempt(tx, attachment, code, reason, now);
     }
-    let (mirror, path, attempt) = (attachment.mirror, attachment.path.clone(), attachment.attempt);
+    let attempt = attachment.attempt;
     abandon(tx, &mut attachment, reason, now)?;
-    let Some(mut row) = tx.file(mirror, &path)? else { return Ok(()) };
+    let Some(mut row) = tx.file_of(&attachment)? else { return Ok(()) };
     if matches!(row.verdict, Verdict::Uploading | Verdict::Scanning | Verdict::Queued) {
         // The first fresh attempt follows at once; a cause that stays must not become a tight loop.
         let pause = if attempt <= 1 { Duration::ZERO } else { retry::delay(attempt, None, random) };
@@ -314,11 +314,11 @@ fn retire(
         return park_attempt(tx, attachment, code, &failure.to_string(), now);
     }
     try_event(tx, &attachment, failure, now)?;
-    let (mirror, path, attempt) = (attachment.mirror, attachment.path.clone(), attachment.attempt);
+    let attempt = attachment.attempt;
     let name_taken = failure.next == Next::Conflict && attachment.stage == Stage::Planned;
     let reason = if name_taken { NAME_TAKEN.to_owned() } else { failure.to_string() };
     abandon(tx, &mut attachment, &reason, now)?;
-    let Some(mut row) = tx.file(mirror, &path)? else { return Ok(()) };
+    let Some(mut row) = tx.file_of(&attachment)? else { return Ok(()) };
     let at = now.plus(retry::delay(attempt, failure.hint, random));
     queue_again(&mut row, at, failure, now);
     tx.put_file(&row)
@@ -326,9 +326,9 @@ fn retire(
 
 /// Ends an attempt and parks its file.
 fn park_attempt(tx: &Tx<'_>, mut attachment: Attachment, code: ParkCode, text: &str, now: UnixMillis) -> Result<()> {
-    let (mirror, path, version) = (attachment.mirror, attachment.path.clone(), attachment.version);
+    let version = attachment.version;
     abandon(tx, &mut attachment, code.as_str(), now)?;
-    let Some(mut row) = tx.file(mirror, &path)? else { return Ok(()) };
+    let Some(mut row) = tx.file_of(&attachment)? else { return Ok(()) };
     if row.absent_since.is_some() {
         return Ok(());
     }
@@ -356,7 +356,7 @@ fn wait(tx: &Tx<'_>, mut attachment: Attachment, pause: Duration, failure: &Fail
         try_event(tx, &attachment, failure, now)?;
     }
     tx.put_attachment(&attachment, now)?;
-    let Some(mut row) = tx.file(attachment.mirror, &attachment.path)? else { return Ok(()) };
+    let Some(mut row) = tx.file_of(&attachment)? else { return Ok(()) };
     queue_again(&mut row, at, failure, now);
     tx.put_file(&row)
 }

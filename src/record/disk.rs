@@ -5,7 +5,9 @@ use serde_json::json;
 use super::keep::{BY_HAND, forget_keep};
 use super::{Result, abandon, announce_delete, note, set_verdict};
 use crate::core::fair;
-use crate::core::model::{Attachment, EventKind, FileRow, MirrorId, ParkCode, Stage, Stat, Verdict, Version};
+use crate::core::model::{
+    Attachment, EventKind, FileRow, HandoverState, MirrorId, ParkCode, Stage, Stat, Verdict, Version,
+};
 use crate::core::plan::{self, Content, Known, Rules, Seen, Step, Target};
 use crate::journal::{self, Tx};
 use crate::types::{ContentHash, RelPath, UnixMillis};
@@ -25,9 +27,9 @@ pub fn look(
     now: UnixMillis,
 ) -> Result<Step> {
     let target = route(path);
-    let view = known(tx, mirror, path, seen)?;
+    let view = known(tx, mirror, path, seen, rules)?;
     let step = plan::decide(seen, target.as_ref().map_err(String::as_str), &view, rules, now);
-    apply(tx, mirror, path, &view, &step, now)?;
+    apply(tx, mirror, path, &view, &step, rules, now)?;
     if let (Step::Queue { .. } | Step::Move { same_target: false, .. }, Ok(target)) = (&step, &target) {
         tx.set_lane(mirror, path, fair::lane(&target.case))?;
     }
@@ -35,10 +37,11 @@ pub fn look(
 }
 
 /// What the journal knows that bears on one path; the same for `run` and `plan`.
-pub fn known(q: &journal::View, mirror: MirrorId, path: &RelPath, seen: &Seen) -> Result<Known> {
+pub fn known(q: &journal::View, mirror: MirrorId, path: &RelPath, seen: &Seen, rules: Rules) -> Result<Known> {
     let row = q.file(mirror, path)?;
     let attachments = if row.is_some() { q.attachments_of(mirror, path)? } else { Vec::new() };
-    let mut view = Known { row, attachments, moved_from: None };
+    let moving = rules.moves && q.open_handover(mirror, path)?.is_some_and(|h| h.state == HandoverState::Moving);
+    let mut view = Known { row, attachments, moved_from: None, moving };
     if let Seen::Present(stat, Content::Read(hash)) = seen {
         let unattached = view.approved().is_none() && view.under_way().is_none();
         if unattached {
@@ -85,7 +88,15 @@ fn moved_from(
     Ok(best.map(|(_, _, from, target)| (from, target)))
 }
 
-fn apply(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, view: &Known, step: &Step, now: UnixMillis) -> Result<()> {
+fn apply(
+    tx: &Tx<'_>,
+    mirror: MirrorId,
+    path: &RelPath,
+    view: &Known,
+    step: &Step,
+    rules: Rules,
+    now: UnixMillis,
+) -> Result<()> {
     let of = (mirror, path);
     let row = || view.row.clone().unwrap_or_else(|| fresh(mirror, path, now));
     match step {
@@ -95,13 +106,38 @@ fn apply(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, view: &Known, step: &Ste
                 return Ok(());
             }
             let mut row = row();
-            if view.row.is_none() {
-                row.stat = *stat;
-                note(tx, now, of, None, EventKind::Seen, json!({ "size": stat.size }))?;
-            }
+            arrived(tx, &mut row, view, stat, now)?;
             returned(tx, &mut row, now)?;
             set_verdict(&mut row, Verdict::Settling, None, now);
             tx.put_file(&row)
+        }
+        Step::Wait { stat, note } => {
+            let mut row = row();
+            arrived(tx, &mut row, view, stat, now)?;
+            returned(tx, &mut row, now)?;
+            give_up_waiting(tx, view, now)?;
+            set_verdict(&mut row, Verdict::Settling, Some(note.clone()), now);
+            tx.put_file(&row)
+        }
+        Step::Arrive { stat } => {
+            let text = "another file now stands at the path; what is attached stays";
+            end_life(tx, of, view, EventKind::Left, text, now)?;
+            let mut row = FileRow { stat: *stat, ..fresh(mirror, path, now) };
+            let none = Known::default();
+            arrived(tx, &mut row, &none, stat, now)?;
+            tx.put_file(&row)
+        }
+        Step::Missing => {
+            let mut row = row();
+            row.absent_since = Some(now);
+            row.note = Some("gone here before its hand-over, not by casedrop; what is attached stays".to_owned());
+            let detail = json!({ "text": "gone here, not by casedrop; nothing at Connect follows from it" });
+            note(tx, now, of, None, EventKind::Absent, detail)?;
+            tx.put_file(&row)
+        }
+        Step::Depart => {
+            let text = "removed or moved away here before its hand-over; nothing at Connect is touched";
+            end_life(tx, of, view, EventKind::Left, text, now)
         }
         Step::Refresh { stat, hash, verdict } => {
             let mut row = row();
@@ -145,7 +181,10 @@ fn apply(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, view: &Known, step: &Ste
                     tx.put_attachment(&attachment, now)?;
                 }
             }
-            let text = if *same_target {
+            note(tx, now, (mirror, from), None, EventKind::MovedAway, json!({ "text": "moved", "to": path }))?;
+            let text = if *same_target && rules.ingest {
+                format!("moved from {from}; delivered to this case already, nothing to call")
+            } else if *same_target {
                 format!("moved from {from}; same case and name, nothing to call")
             } else {
                 format!("moved from {from}; the attachment is replaced")
@@ -180,6 +219,7 @@ fn apply(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, view: &Known, step: &Ste
         Step::Unroute { stat, reason } => {
             give_up_waiting(tx, view, now)?;
             let mut row = row();
+            arrived(tx, &mut row, view, stat, now)?;
             if row.absent_since.take().is_some() {
                 forget_keep(tx, &row, now)?;
             }
@@ -232,9 +272,42 @@ fn apply(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, view: &Known, step: &Ste
                 EventKind::Forgotten,
                 json!({ "text": "gone before anything of it was visible at Connect" }),
             )?;
+            if rules.ingest {
+                tx.close_attachments(mirror, path, None, now)?;
+            }
             tx.remove_file(mirror, path).map(drop)
         }
     }
+}
+
+/// A file that was not followed so far is one more that has arrived: what `casedrop report` counts.
+fn arrived(tx: &Tx<'_>, row: &mut FileRow, view: &Known, stat: &Stat, now: UnixMillis) -> Result<()> {
+    let followed = view.row.as_ref().is_some_and(|known| {
+        known.hash.is_some() || !view.attachments.is_empty() || !matches!(known.verdict, Verdict::Ignored(_))
+    });
+    if followed {
+        return Ok(());
+    }
+    row.stat = *stat;
+    note(tx, now, (row.mirror, &row.path), None, EventKind::Seen, json!({ "size": stat.size }))
+}
+
+/// The file's life at its path ends: nothing at Connect follows from it, and what comes there later is another file.
+/// Attempts that were not complete are given up; one that is being scanned ends by itself.
+fn end_life(
+    tx: &Tx<'_>,
+    of: (MirrorId, &RelPath),
+    view: &Known,
+    kind: EventKind,
+    text: &str,
+    now: UnixMillis,
+) -> Result<()> {
+    for attachment in view.attachments.iter().filter(|a| a.stage.is_under_way() && a.stage != Stage::Completed) {
+        abandon(tx, &mut attachment.clone(), text, now)?;
+    }
+    note(tx, now, of, view.approved().map(|a| a.id), kind, json!({ "text": text }))?;
+    tx.close_attachments(of.0, of.1, None, now)?;
+    tx.remove_file(of.0, of.1).map(drop)
 }
 
 /// Sets the due deletes of one file on their way, with the evidence in the audit trail. The caller holds the
@@ -256,6 +329,17 @@ pub fn delete(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, evidence: &str, now
     }
     set_verdict(&mut row, Verdict::Deleting, Some("being deleted at Connect".into()), now);
     tx.put_file(&row)
+}
+
+/// A file that does not come to rest: a line for whoever asks. It goes on to settle.
+pub fn restless(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath) -> Result<()> {
+    let Some(mut row) = tx.file(mirror, path)? else { return Ok(()) };
+    if row.verdict == Verdict::Settling && row.note.is_none() {
+        let text = "it has not come to rest for 10 minutes: something keeps writing it; it is not sent half-written";
+        row.note = Some(text.to_owned());
+        tx.put_file(&row)?;
+    }
+    Ok(())
 }
 
 /// A present file ends its absence.

@@ -32,6 +32,10 @@ pub fn approved(tx: &Tx<'_>, id: AttachmentId, now: UnixMillis) -> Result<()> {
     attachment.last_error = None;
     tx.put_attachment(&attachment, now)?;
     event(tx, &attachment, EventKind::Attached, now)?;
+    // Of a file that is gone by now, whose path may be another file's: nothing follows from it.
+    if tx.is_closed(id)? {
+        return Ok(());
+    }
     for mut older in tx.attachments_of(attachment.mirror, &attachment.path)? {
         if older.id != id && matches!(older.stage, Stage::Approved | Stage::Rejected | Stage::Failed) {
             announce_delete(tx, &mut older, plan::REPLACED, now)?;
@@ -39,7 +43,7 @@ pub fn approved(tx: &Tx<'_>, id: AttachmentId, now: UnixMillis) -> Result<()> {
             note(tx, now, (older.mirror, &older.path), Some(older.id), EventKind::DeletePlanned, detail)?;
         }
     }
-    let Some(mut row) = tx.file(attachment.mirror, &attachment.path)? else { return Ok(()) };
+    let Some(mut row) = tx.file_of(&attachment)? else { return Ok(()) };
     row.attempt = 0;
     row.next_attempt = None;
     if row.absent_since.is_none() {
@@ -102,7 +106,7 @@ fn again_or_park(tx: &Tx<'_>, attachment: &mut Attachment, code: ParkCode, text:
     let (Some(gap), false) = (gap, last) else {
         return park_or_requeue(tx, attachment, code, text, now);
     };
-    let Some(mut row) = tx.file(attachment.mirror, &attachment.path)? else { return Ok(()) };
+    let Some(mut row) = tx.file_of(attachment)? else { return Ok(()) };
     if matches!(row.verdict, Verdict::Scanning | Verdict::Uploading) {
         let same = row.version() == Some(attachment.version);
         let at = if same { now.plus(*gap) } else { now };
@@ -115,7 +119,7 @@ fn again_or_park(tx: &Tx<'_>, attachment: &mut Attachment, code: ParkCode, text:
 
 /// Parks the file, unless it holds other content by now.
 fn park_or_requeue(tx: &Tx<'_>, attachment: &Attachment, code: ParkCode, text: &str, now: UnixMillis) -> Result<()> {
-    let Some(mut row) = tx.file(attachment.mirror, &attachment.path)? else { return Ok(()) };
+    let Some(mut row) = tx.file_of(attachment)? else { return Ok(()) };
     if row.absent_since.is_some() || !matches!(row.verdict, Verdict::Scanning | Verdict::Uploading) {
         return Ok(());
     }
@@ -153,7 +157,7 @@ pub fn deleted(
         "request_id": attachment.last_request_id,
     });
     note(tx, now, (mirror, &path), Some(id), EventKind::Deleted, detail)?;
-    let Some(row) = tx.file(mirror, &path)? else { return Ok(()) };
+    let Some(row) = tx.file_of(&attachment)? else { return Ok(()) };
     let rest = tx.attachments_of(mirror, &path)?;
     let visible_or_coming = |s: Stage| s == Stage::Approved || s == Stage::Deleting || s.is_under_way();
     if row.absent_since.is_some() && !rest.iter().any(|a| visible_or_coming(a.stage)) {
@@ -188,7 +192,7 @@ pub fn delete_failed(tx: &Tx<'_>, id: AttachmentId, failure: &Failure, random: f
     if attachment.reason.as_deref() != Some(plan::ABSENT) {
         return Ok(());
     }
-    let Some(mut row) = tx.file(attachment.mirror, &attachment.path)? else { return Ok(()) };
+    let Some(mut row) = tx.file_of(&attachment)? else { return Ok(()) };
     if row.verdict == Verdict::Deleting {
         row.note = Some(format!("{failure}; next try after {}", now.plus(pause)));
         tx.put_file(&row)?;

@@ -10,6 +10,7 @@ mod attempt;
 mod convert;
 mod disk;
 mod ending;
+mod handover;
 mod keep;
 mod manual;
 #[cfg(test)]
@@ -23,8 +24,11 @@ pub use attempt::{
     waiting,
 };
 pub use convert::{convert_failed, put_off};
-pub use disk::{delete, known, look};
+pub use disk::{delete, known, look, restless};
 pub use ending::{LISTING_GRACE, approved, delete_failed, deleted, failed, rejected, sweep_found, swept, vanished};
+pub use handover::{
+    Order, Wanted, begin as begin_handover, cancelled, done, handover_failed, handovers_wait, name_taken, whole,
+};
 pub use keep::{Kept, Sending, keep, sending_delete};
 pub use manual::{known_mirrors, recover, release, retry};
 pub use time::keep_time;

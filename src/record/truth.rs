@@ -86,7 +86,7 @@ fn mark(tx: &Tx<'_>, attachment: &mut Attachment, code: ParkCode, text: &str, no
     }
     attachment.reason = Some(code.as_str().to_owned());
     tx.put_attachment(attachment, now)?;
-    let Some(mut row) = tx.file(attachment.mirror, &attachment.path)? else { return Ok(()) };
+    let Some(mut row) = tx.file_of(attachment)? else { return Ok(()) };
     let stands = matches!(row.verdict, Verdict::Attached | Verdict::Parked(_))
         && row.absent_since.is_none()
         && row.version() == Some(attachment.version);
@@ -105,7 +105,7 @@ fn agrees(tx: &Tx<'_>, attachment: &mut Attachment, now: UnixMillis) -> Result<(
     tx.put_attachment(attachment, now)?;
     let of = (attachment.mirror, &attachment.path);
     note(tx, now, of, Some(attachment.id), EventKind::Agrees, json!({ "text": "as it should be again at Connect" }))?;
-    let Some(mut row) = tx.file(attachment.mirror, &attachment.path)? else { return Ok(()) };
+    let Some(mut row) = tx.file_of(attachment)? else { return Ok(()) };
     if row.verdict == Verdict::Parked(code) && row.version() == Some(attachment.version) {
         set_verdict(&mut row, Verdict::Attached, None, now);
         tx.put_file(&row)?;
@@ -147,7 +147,7 @@ fn attachment_of(tx: &Tx<'_>, difference: &Difference) -> Result<Option<Attachme
 fn send_again(tx: &Tx<'_>, difference: &Difference, now: UnixMillis) -> Result<bool> {
     let Some(attachment) = attachment_of(tx, difference)? else { return Ok(false) };
     let of = (attachment.mirror, &attachment.path);
-    let Some(mut row) = tx.file(of.0, of.1)? else { return Ok(false) };
+    let Some(mut row) = tx.file_of(&attachment)? else { return Ok(false) };
     let stands = matches!(attachment.stage, Stage::Approved | Stage::Rejected | Stage::Failed);
     let waits = matches!(row.verdict, Verdict::Parked(code) if code != ParkCode::Unseen) && row.hash.is_some();
     if !stands || !waits || row.absent_since.is_some() {
@@ -165,7 +165,7 @@ fn send_again(tx: &Tx<'_>, difference: &Difference, now: UnixMillis) -> Result<b
 fn read_again(tx: &Tx<'_>, difference: &Difference, now: UnixMillis) -> Result<bool> {
     let Some(attachment) = attachment_of(tx, difference)? else { return Ok(false) };
     let of = (attachment.mirror, &attachment.path);
-    let Some(mut row) = tx.file(of.0, of.1)? else { return Ok(false) };
+    let Some(mut row) = tx.file_of(&attachment)? else { return Ok(false) };
     if row.verdict != Verdict::Attached || row.absent_since.is_some() {
         return Ok(false);
     }
@@ -182,7 +182,8 @@ fn take_over(tx: &Tx<'_>, mirror: MirrorId, difference: &Difference, now: UnixMi
     if tx.attachments_of(mirror, path)?.iter().any(live) {
         return Ok(false);
     }
-    let rules = Rules { propagate_deletes: false, delete_grace: std::time::Duration::ZERO };
+    let rules =
+        Rules { propagate_deletes: false, ingest: false, moves: false, delete_grace: std::time::Duration::ZERO };
     let nowhere = |_: &RelPath| Err(String::new());
     if adopt::adopt(tx, (mirror, path), std::slice::from_ref(&tagged), None, &nowhere, rules, now)? == 0 {
         return Ok(false);
@@ -260,7 +261,7 @@ pub fn attempt_at_work(tx: &crate::journal::View, token: &str) -> Result<bool> {
 fn let_go(tx: &Tx<'_>, difference: &Difference, now: UnixMillis) -> Result<bool> {
     let Some(attachment) = attachment_of(tx, difference)? else { return Ok(false) };
     let of = (attachment.mirror, &attachment.path);
-    let Some(mut row) = tx.file(of.0, of.1)? else { return Ok(false) };
+    let Some(mut row) = tx.file_of(&attachment)? else { return Ok(false) };
     if row.verdict != Verdict::Parked(ParkCode::Unseen) || attachment.stage != Stage::Approved {
         return Ok(false);
     }

@@ -22,6 +22,7 @@ use crate::crash::{self, Point};
 use crate::deliver::{self, Delivery};
 use crate::fatal::Fatal;
 use crate::follow::Follow;
+use crate::handover::HandoverLoop;
 use crate::hooks::{self, Hooks};
 use crate::journal::{Journal, JournalError, Origin};
 use crate::mirror::{MirrorLoop, Progress};
@@ -140,6 +141,11 @@ impl Engine {
                 engine.tasks.spawn(hooks.run(engine.stop_hooks.clone(), grace, once, pulse));
             }
             None => hooks::off(&world).await?,
+        }
+        // Before the mirrors look: what a stop left half moved must not be taken for somebody's doing.
+        for mirror in &world.mirrors {
+            let one = HandoverLoop::new(Arc::clone(&world), Arc::clone(mirror), engine.stop.clone())?;
+            engine.tasks.spawn(one.run(engine.pulses.add("hand-over")));
         }
         for (mirror, progress) in world.mirrors.iter().zip(&engine.progress) {
             let (world, mirror, progress) = (Arc::clone(&world), Arc::clone(mirror), Arc::clone(progress));

@@ -8,6 +8,7 @@ use super::engine::{Engine, open_journal};
 use crate::config::Config;
 use crate::core::model::{Attachment, EventKind, Hold, HoldCode, MirrorId, ParkCode, Stage};
 use crate::fatal::Fatal;
+use crate::handover;
 use crate::journal::{Counts, EventFilter, JournalError, Reader, View};
 use crate::types::{RelPath, UnixMillis};
 use crate::weather::Trouble;
@@ -42,10 +43,15 @@ pub struct Summary {
     pub moved: u64,
     pub deleted: u64,
     pub unchanged: u64,
+    /// Archived or removed here, their delivery proven.
+    pub handed_over: u64,
+    pub quarantined: u64,
     /// Mirror, file, code, what the service said.
     pub parked: Vec<(String, RelPath, ParkCode, Option<String>)>,
     /// Deletes that wait for the end of their grace: mirror, file, when.
     pub waiting_deletes: Vec<(String, RelPath, UnixMillis)>,
+    /// Files that agents can see, or that were refused, and that could not be moved away here: mirror, file, why.
+    pub handovers: Vec<(String, RelPath, String)>,
     /// Files that a later pass has to go on with.
     pub unfinished: u64,
     pub holds: Vec<(String, Hold)>,
@@ -122,6 +128,10 @@ pub async fn once(config: Config, mut progress: Box<dyn FnMut(&Progress) + Send>
                 None => summary.unfinished += 1,
             }
         }
+        for h in reader.open_handovers(id, None, usize::MAX)? {
+            let why = h.last_error.unwrap_or_else(|| "it was cut short".to_owned());
+            summary.handovers.push((config.name.clone(), h.path, why));
+        }
         let open = ["settling", "queued", "uploading", "scanning"];
         let counts = reader.counts(Some(id))?;
         summary.unfinished += counts.iter().filter(|(word, _)| open.contains(word)).map(|(_, n)| n).sum::<u64>();
@@ -160,12 +170,18 @@ fn state(reader: &Reader, since: UnixMillis, engine: &Engine) -> Result<State, J
         let due = !view.queued(soon, 1, &waits)?.is_empty()
             || !view.attachments_due(Stage::Deleting, soon, 1, &goes_on)?.is_empty()
             || !view.attachments_due(Stage::Stored, soon, 1, &goes_on)?.is_empty();
+        let mut handing_over = false;
+        for mirror in engine.world.mirrors.iter().filter(|m| !m.stops_uploads()) {
+            let policy = mirror.handover_policy();
+            handing_over |= !handover::pending(view, mirror.id, policy.as_ref(), now, 1)?.is_empty()
+                && mirror.handover_fault().is_none();
+        }
         let oldest_scan = view.attachments_in_stage(Stage::Completed, None, 1)?;
         Ok(State {
             counts: view.counts(None)?,
             files,
             bytes,
-            due,
+            due: due || handing_over,
             in_flight: !view.attachments_in_stage(Stage::Started, None, 1)?.is_empty()
                 || view.attachments_in_stage(Stage::Planned, None, usize::MAX)?.iter().any(|a| a.start_open),
             scanning: oldest_scan.iter().any(|a| a.age(now) < LONGEST_SCAN),
@@ -212,6 +228,8 @@ fn count_events(reader: &Reader, first: i64, summary: &mut Summary) -> Result<()
                     summary.deleted += u64::from(absent);
                 }
                 EventKind::Unchanged => summary.unchanged += 1,
+                EventKind::Archived | EventKind::Removed => summary.handed_over += 1,
+                EventKind::Quarantined => summary.quarantined += 1,
                 _ => {}
             }
         }

@@ -1,9 +1,10 @@
 //! One root folder, held open.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::ops::ControlFlow;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags, fstatvfs};
@@ -86,6 +87,37 @@ pub(super) fn fault(errno: Errno) -> RootFault {
     }
 }
 
+/// Looks at a name in an open folder, not through it if it is a link.
+pub fn look_in(folder: impl AsFd, name: &[u8]) -> Look {
+    let Ok(name) = CString::new(name) else { return Look::Absent };
+    match sys::look_at(folder, &name) {
+        Ok(seen) => match seen.kind {
+            FileType::RegularFile => Look::File(seen.stat),
+            FileType::Directory => Look::Folder,
+            kind => Look::Other(sys::other_kind(kind)),
+        },
+        Err(Errno::NOENT) => Look::Absent,
+        Err(e) => Look::Unknown(sys::words(e)),
+    }
+}
+
+/// Opens a regular file in an open folder for reading.
+///
+/// # Errors
+/// As for [`Root::open`].
+pub fn open_in(folder: impl AsFd, name: &[u8]) -> io::Result<File> {
+    let folder = folder.as_fd();
+    if let Look::Folder | Look::Other(_) = look_in(folder, name) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = retry_on_intr(|| rustix::fs::openat(folder, name, flags, Mode::empty()))?;
+    match look_through(&fd)?.kind {
+        FileType::RegularFile => Ok(File::from(fd)),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
+    }
+}
+
 impl Root {
     /// Which folder on which file system it is.
     pub fn identity(&self) -> RootIdentity {
@@ -134,6 +166,18 @@ impl Root {
             FileType::RegularFile => Ok(File::from(fd)),
             FileType::Directory => Err(not_a_file("folder")),
             kind => Err(not_a_file(sys::other_kind(kind).as_str())),
+        }
+    }
+
+    /// Opens a folder below the root (`None`: the root itself), for what is done to the names in it.
+    ///
+    /// # Errors
+    /// As the kernel tells them; `ELOOP` and `EXDEV` as for every look below the root.
+    pub fn open_folder(&self, path: Option<&RelPath>) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        match path {
+            Some(path) => open_below(&self.fd, self.mount, path.as_bytes(), flags),
+            None => open_below(&self.fd, self.mount, b".", flags),
         }
     }
 

@@ -137,7 +137,7 @@ pub(super) fn by_hand(dir: impl AsFd, mount: Mount, path: &[u8], flags: OFlags) 
 }
 
 /// What went wrong, in words that say what to do where something can be done.
-pub(super) fn words(errno: Errno) -> String {
+pub fn words(errno: Errno) -> String {
     let text = match errno {
         Errno::ACCESS | Errno::PERM => "permission denied: give casedrop's user the right to read it",
         Errno::NOENT => "it vanished while being looked at",

@@ -1,6 +1,7 @@
 //! The seeded simulation: the unchanged engine on one thread and on a virtual clock, real files in memory, the real
 //! journal, the real SDK up to the wire, and the sandbox behind it.
 
+mod restless;
 mod stage;
 mod trace;
 mod wire;

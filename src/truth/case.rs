@@ -125,6 +125,11 @@ impl Asker<'_> {
         }
         let (id, path) = (self.mirror.id, &row.path);
         let (file_row, newest) = self.read(|reader| {
+            // What was delivered of a file that was handed over or taken away has nothing to do with a later file of
+            // that path: it is neither outdone by it nor to be compared with it.
+            if reader.is_closed(row.id)? {
+                return Ok((None, None));
+            }
             let newest = reader.attachments_of(id, path)?.into_iter().rfind(|a| a.stage == Stage::Approved);
             Ok((reader.file(id, path)?, newest))
         })?;

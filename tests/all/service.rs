@@ -105,6 +105,23 @@ fn nothing_hides_the_files() {
     assert_eq!(values(&unit, "ProtectHome"), ["read-only"]);
 }
 
+/// The unit makes everything read-only, so a drop folder needs its line; systemd understands it as it stands.
+#[test]
+fn the_drop_in_tells_how_a_drop_folder_may_write() {
+    assert_eq!(values(&unit(), "ProtectSystem"), ["strict"]);
+    let drop_in = std::fs::read_to_string(systemd_folder().join("roots.conf.example")).expect("the drop-in");
+    let line = drop_in.lines().find(|line| line.starts_with("#ReadWritePaths=")).expect("the line");
+    assert_eq!(line.split(" -/").count(), 3, "{line}");
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let path = unit_with_a_program_that_exists(folder.path());
+    let drop_ins = folder.path().join("casedrop.service.d");
+    std::fs::create_dir(&drop_ins).expect("create");
+    std::fs::write(drop_ins.join("roots.conf"), drop_in.replace(line, line.trim_start_matches('#'))).expect("write");
+    let Some(output) = analyze(&["verify", path.to_str().expect("UTF-8")]) else { return };
+    assert!(output.status.success(), "{}", all_text(&output));
+    assert_eq!(all_text(&output), "");
+}
+
 /// Every system call that a scan, the watcher or the journal needs by name is in the filter's set.
 #[test]
 fn the_filter_lets_the_system_calls_through() {
@@ -159,6 +176,13 @@ fn the_filter_lets_the_system_calls_through() {
         "getrandom",
         "chmod",
         "unlink",
+        "unlinkat",
+        "renameat2",
+        "linkat",
+        "mkdirat",
+        "fchmod",
+        "utimensat",
+        "faccessat",
         "socketpair",
         "signalfd4",
         "rt_sigaction",

@@ -12,6 +12,7 @@ use super::super::exit::Failed;
 use super::super::words::files;
 use super::Lines;
 use crate::config::{Config, Mirror, WatchMode};
+use crate::core::handover::AfterApproval;
 use crate::journal::{JournalError, Reader};
 use crate::scan::{Depth, Entry, FsKind, RootFault, file_system_kind, open_root};
 
@@ -68,6 +69,37 @@ pub fn root(mirror: &Mirror, lines: &mut Lines<'_>) -> Result<(), Failed> {
         ),
         (WatchMode::Auto | WatchMode::Native, FsKind::Local) => lines.ok(&what, "watched natively"),
     }
+}
+
+/// Archive and quarantine of an ingesting mirror, and the right to move files out of its folder.
+pub fn stores(mirror: &Mirror, lines: &mut Lines<'_>) -> Result<(), Failed> {
+    let Some(ingest) = &mirror.ingest else { return Ok(()) };
+    let what = format!("mirror {}", mirror.name);
+    let moves = ingest.after != AfterApproval::Keep || ingest.quarantine.is_some();
+    if moves && open_root(&mirror.path).is_ok() && access(&mirror.path, Access::WRITE_OK).is_err() {
+        let text = format!("files cannot be moved out of {}: no right to write", mirror.path.display());
+        lines.fail(&what, &text, "give casedrop's user the right to write the folder and those below it")?;
+    }
+    for (name, path) in [("archive", &ingest.archive), ("quarantine", &ingest.quarantine)] {
+        let Some(path) = path else { continue };
+        let shown = path.display();
+        match open_root(path) {
+            Ok(_) if access(path, Access::WRITE_OK).is_err() => {
+                let remedy = "give casedrop's user the right to write it";
+                lines.fail(&what, &format!("the {name} {shown} cannot be written"), remedy)?;
+            }
+            Ok(store) => {
+                let same = open_root(&mirror.path).is_ok_and(|root| root.identity().dev == store.identity().dev);
+                let how = if same { "moved" } else { "copied, checked and removed: another file system" };
+                lines.ok(&what, &format!("{name} {shown}, files are {how}"))?;
+            }
+            Err(fault) => {
+                let remedy = "create it or mount its disk; until then files wait where they are";
+                lines.fail(&what, &format!("the {name} {shown} cannot be used: {fault}"), remedy)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The host's limit on watched folders, against the folders of all mirrors that are watched.

@@ -15,7 +15,7 @@ fn path(text: &str) -> RelPath {
 }
 
 fn rules(propagate_deletes: bool) -> Rules {
-    Rules { propagate_deletes, delete_grace: Duration::from_millis(1_000) }
+    Rules { propagate_deletes, ingest: false, moves: false, delete_grace: Duration::from_millis(1_000) }
 }
 
 fn target(name: &str) -> Target {
@@ -89,7 +89,7 @@ fn calling(content: u8) -> Attachment {
 }
 
 fn known(row: Option<FileRow>, attachments: Vec<Attachment>) -> Known {
-    Known { row, attachments, moved_from: None }
+    Known { row, attachments, moved_from: None, moving: false }
 }
 
 fn step(seen: &Seen, known: &Known) -> Step {
@@ -392,6 +392,7 @@ fn any_known() -> impl Strategy<Value = Known> {
     let attachments = prop::collection::vec(any_attachment(), 0..4);
     let moved = prop::option::of(prop::sample::select(vec!["f", "g"]));
     (prop::option::of(any_row()), attachments, moved).prop_map(|(row, attachments, moved)| Known {
+        moving: false,
         row,
         attachments,
         moved_from: moved.map(|name| (path("old"), target(name))),

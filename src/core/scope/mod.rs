@@ -13,6 +13,7 @@ mod glob;
 use globset::Candidate;
 
 use self::glob::Globs;
+use super::handover::OWN_PREFIX;
 use crate::types::RelPath;
 
 /// The checked include and exclude rules of a mirror.
@@ -21,6 +22,10 @@ pub struct Scope {
     include: Globs,
     exclude: Globs,
     builtin: bool,
+    /// Files of such names are still being written.
+    in_progress_suffix: Option<String>,
+    /// Files of such names say that the file without it is whole.
+    trigger_suffix: Option<String>,
 }
 
 /// The config key a pattern stands in.
@@ -48,9 +53,37 @@ impl Scope {
     pub fn new(include: &[String], exclude: &[String], builtin: bool) -> Result<Self, Vec<ScopeProblem>> {
         let compiled = (Globs::new(include, ScopeList::Include), Globs::new(exclude, ScopeList::Exclude));
         match compiled {
-            (Ok(include), Ok(exclude)) => Ok(Self { include, exclude, builtin }),
+            (Ok(include), Ok(exclude)) => {
+                Ok(Self { include, exclude, builtin, in_progress_suffix: None, trigger_suffix: None })
+            }
             (include, exclude) => Err([include.err(), exclude.err()].into_iter().flatten().flatten().collect()),
         }
+    }
+
+    /// The same with the protocols by which a writer says that a file is whole.
+    pub fn with_protocol(self, in_progress_suffix: Option<String>, trigger_suffix: Option<String>) -> Self {
+        Self { in_progress_suffix, trigger_suffix, ..self }
+    }
+
+    pub fn in_progress_suffix(&self) -> Option<&str> {
+        self.in_progress_suffix.as_deref()
+    }
+
+    pub fn trigger_suffix(&self) -> Option<&str> {
+        self.trigger_suffix.as_deref()
+    }
+
+    /// The trigger of a file; `None` where the mirror's files have none.
+    pub fn trigger_of(&self, path: &RelPath) -> Option<RelPath> {
+        let suffix = self.trigger_suffix.as_deref()?;
+        RelPath::new([path.as_bytes(), suffix.as_bytes()].concat())
+    }
+
+    /// The file that a trigger is for.
+    pub fn triggered_by(&self, path: &RelPath) -> Option<RelPath> {
+        let suffix = self.trigger_suffix.as_deref()?;
+        let file = path.as_bytes().strip_suffix(suffix.as_bytes())?;
+        RelPath::new(file).filter(|file| !file.file_name().is_empty())
     }
 
     /// The rule, in words, that takes `path` out of scope; `None` = in scope. Looks at the folders above it too.
@@ -86,11 +119,23 @@ impl Scope {
     }
 
     fn entry(&self, path: &[u8], is_dir: bool) -> Option<String> {
-        if self.builtin {
-            let name = path.rsplit(|b| *b == b'/').next().unwrap_or_default();
-            if let Some(rule) = builtin::rule(name, is_dir) {
-                return Some(format!("built-in: {rule}"));
+        let name = path.rsplit(|b| *b == b'/').next().unwrap_or_default();
+        if name.starts_with(OWN_PREFIX) {
+            return Some("casedrop's own, for a moment (.casedrop-*)".to_owned());
+        }
+        if !is_dir {
+            let ends = |suffix: &Option<String>| suffix.as_ref().filter(|s| name.ends_with(s.as_bytes())).cloned();
+            if let Some(suffix) = ends(&self.in_progress_suffix) {
+                return Some(format!("in_progress_suffix \"{suffix}\": still being written under this name"));
             }
+            if let Some(suffix) = ends(&self.trigger_suffix) {
+                return Some(format!("trigger_suffix \"{suffix}\": it only says that another file is whole"));
+            }
+        }
+        if self.builtin
+            && let Some(rule) = builtin::rule(name, is_dir)
+        {
+            return Some(format!("built-in: {rule}"));
         }
         if self.include.is_empty() && self.exclude.is_empty() {
             return None;
@@ -106,7 +151,8 @@ impl Scope {
 
 impl PartialEq for Scope {
     fn eq(&self, other: &Self) -> bool {
-        self.builtin == other.builtin && self.include() == other.include() && self.exclude() == other.exclude()
+        let own = |s: &Self| (s.builtin, s.in_progress_suffix.clone(), s.trigger_suffix.clone());
+        own(self) == own(other) && self.include() == other.include() && self.exclude() == other.exclude()
     }
 }
 

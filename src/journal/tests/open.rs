@@ -96,6 +96,28 @@ fn the_first_version_s_journal_is_brought_up_to_date() {
 }
 
 #[test]
+fn a_view_beside_the_first_start_never_sees_an_older_version() {
+    for _ in 0..20 {
+        let dir = folder();
+        let path = db(&dir);
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let looker = scope.spawn(|| {
+                while !done.load(std::sync::atomic::Ordering::Acquire) {
+                    if let Err(error @ JournalError::OlderVersion { .. }) = Reader::open(&path) {
+                        return Some(error);
+                    }
+                }
+                None
+            });
+            Journal::open(&path).unwrap().close();
+            done.store(true, std::sync::atomic::Ordering::Release);
+            assert_eq!(looker.join().unwrap(), None);
+        });
+    }
+}
+
+#[test]
 fn a_damaged_journal_is_refused_and_kept() {
     let dir = folder();
     let path = db(&dir);

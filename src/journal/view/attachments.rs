@@ -3,12 +3,24 @@
 use super::super::error::JournalError;
 use super::super::rows;
 use super::{View, limited};
-use crate::core::model::{Attachment, AttachmentId, MirrorId, Stage};
+use crate::core::model::{Attachment, AttachmentId, FileRow, MirrorId, Stage};
 use crate::types::{FileId, RelPath, UnixMillis};
 
 impl View {
     pub fn attachment(&self, id: AttachmentId) -> Result<Option<Attachment>, JournalError> {
         self.one(&format!("SELECT {} FROM attachment WHERE id = ?1", rows::ATTACHMENT), [id], rows::attachment)
+    }
+
+    /// Whether the file it was made of has ended its life at its path.
+    pub fn is_closed(&self, id: AttachmentId) -> Result<bool, JournalError> {
+        self.total("SELECT count(*) FROM attachment WHERE id = ?1 AND closed_at IS NOT NULL", [id], |row| {
+            Ok(rows::count(row, 0)? > 0)
+        })
+    }
+
+    /// The file it was made of, while that stands at its path.
+    pub fn file_of(&self, attachment: &Attachment) -> Result<Option<FileRow>, JournalError> {
+        if self.is_closed(attachment.id)? { Ok(None) } else { self.file(attachment.mirror, &attachment.path) }
     }
 
     pub fn attachment_by_file_id(&self, file_id: &FileId) -> Result<Option<Attachment>, JournalError> {
@@ -19,8 +31,21 @@ impl View {
         )
     }
 
-    /// Every attachment that belongs to the path now, oldest first, deleted ones included.
+    /// Every attachment that belongs to what stands at the path now, oldest first, deleted ones included.
     pub fn attachments_of(&self, mirror: MirrorId, path: &RelPath) -> Result<Vec<Attachment>, JournalError> {
+        self.many(
+            &format!(
+                "SELECT {} FROM attachment WHERE mirror = ?1 AND path = ?2 AND closed_at IS NULL ORDER BY id",
+                rows::ATTACHMENT
+            ),
+            (mirror, path),
+            rows::attachment,
+        )
+    }
+
+    /// Every attachment that any file of this path ever had, oldest first: also those of files that were handed over
+    /// or taken away, whose path may have a new file by now.
+    pub fn attachments_ever(&self, mirror: MirrorId, path: &RelPath) -> Result<Vec<Attachment>, JournalError> {
         self.many(
             &format!("SELECT {} FROM attachment WHERE mirror = ?1 AND path = ?2 ORDER BY id", rows::ATTACHMENT),
             (mirror, path),

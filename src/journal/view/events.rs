@@ -5,7 +5,7 @@ use rusqlite::types::ToSql;
 use super::super::error::JournalError;
 use super::super::rows;
 use super::{View, limited};
-use crate::core::model::{Event, MirrorId};
+use crate::core::model::{AttachmentId, Event, EventKind, MirrorId};
 use crate::types::{CaseArn, RelPath, UnixMillis};
 
 /// Which events; every given condition must hold.
@@ -69,6 +69,51 @@ impl View {
             (mirror, path),
             rows::event,
         )
+    }
+
+    /// The files that were first seen at or after `from` and before `to`: their `seen` events after the id `after`.
+    pub fn arrivals(
+        &self,
+        from: UnixMillis,
+        to: UnixMillis,
+        after: i64,
+        limit: usize,
+    ) -> Result<Vec<Event>, JournalError> {
+        // Not by `at`, which a stepped clock could hold out of order, but among what is in the span by id.
+        self.many(
+            &format!(
+                "SELECT {} FROM event INDEXED BY event_arrived
+                 WHERE kind = 'seen' AND at >= ?1 AND at < ?2 AND id > ?3 ORDER BY id LIMIT ?4",
+                rows::EVENT
+            ),
+            (from, to, after, limited(limit)),
+            rows::event,
+        )
+    }
+
+    /// One life of a file at its path: from the event `id`, its `seen`, up to the next one.
+    pub fn life_from(&self, mirror: MirrorId, path: &RelPath, id: i64) -> Result<Vec<Event>, JournalError> {
+        self.told((|| {
+            let mut statement = self.prepare(&format!(
+                "SELECT {} FROM event WHERE mirror = ?1 AND path = ?2 AND path IS NOT NULL AND id >= ?3 ORDER BY id",
+                rows::EVENT
+            ))?;
+            let mut found = statement.query((mirror, path, id))?;
+            let mut life: Vec<Event> = Vec::new();
+            while let Some(row) = found.next()? {
+                let event = rows::event(row)?;
+                if event.kind == EventKind::Seen && !life.is_empty() {
+                    break;
+                }
+                life.push(event);
+            }
+            Ok(life)
+        })())
+    }
+
+    /// The first event of an attachment.
+    pub fn first_event_of(&self, attachment: AttachmentId) -> Result<Option<i64>, JournalError> {
+        self.total("SELECT min(id) FROM event WHERE attachment = ?1", [attachment], |row| row.get(0))
     }
 
     /// The id of the newest event; 0 when there is none.

@@ -74,7 +74,7 @@ impl View {
     /// adopted and never seen here do not count: their absence says nothing.
     pub fn tracked_count(&self, mirror: MirrorId) -> Result<u64, JournalError> {
         let all = self.total(
-            "SELECT count(DISTINCT path) FROM attachment WHERE mirror = ?1 AND stage = 'approved'",
+            "SELECT count(DISTINCT path) FROM attachment WHERE mirror = ?1 AND stage = 'approved' AND closed_at IS NULL",
             [mirror],
             |row| rows::count(row, 0),
         )?;

@@ -6,6 +6,7 @@
 mod attachments;
 mod events;
 mod files;
+mod handovers;
 mod scan;
 mod truth;
 mod turns;

@@ -2,6 +2,7 @@
 
 mod attempts;
 mod endings;
+mod ingest;
 mod life;
 mod manual;
 mod support;

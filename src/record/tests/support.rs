@@ -29,7 +29,7 @@ pub fn route(path: &RelPath) -> std::result::Result<Target, String> {
 }
 
 pub fn rules(propagate_deletes: bool) -> Rules {
-    Rules { propagate_deletes, delete_grace: Duration::from_millis(60_000) }
+    Rules { propagate_deletes, ingest: false, moves: false, delete_grace: Duration::from_millis(60_000) }
 }
 
 pub fn hash(content: u8) -> ContentHash {

@@ -1,0 +1,184 @@
+//! The few things that are ever done to names on disk: put without replacing, copy whole, take aside, make folders.
+//!
+//! Nothing here overwrites: a name that is taken is an error (`EXIST`). What is moved or removed is known by its
+//! device and inode, never by its name alone.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, Timespec, Timestamps};
+use rustix::io::{Errno, retry_on_intr};
+
+use crate::core::handover::OWN_PREFIX;
+use crate::core::model::{HandoverId, Stat};
+use crate::scan::{self, Look, Root};
+use crate::types::{ContentHash, RelPath};
+
+/// Bytes copied at once.
+const COPY_BYTES: usize = 256 * 1024;
+/// Names tried for a file that has to go back to a folder where its own name is taken.
+const MOST_NAMES: u32 = 1_000;
+
+/// The name that a hand-over uses for a moment; it tells whose leftover it is.
+pub(super) fn own_name(id: HandoverId, what: &str) -> Vec<u8> {
+    [OWN_PREFIX, format!("{}.{what}", id.0).as_bytes()].concat()
+}
+
+/// Moves a name without replacing another one.
+///
+/// # Errors
+/// `EXIST`: the new name is taken. `XDEV`: it is another file system.
+pub(super) fn put(from: impl AsFd, name: &[u8], to: impl AsFd, as_name: &[u8]) -> Result<(), Errno> {
+    let (from, to) = (from.as_fd(), to.as_fd());
+    match retry_on_intr(|| rustix::fs::renameat_with(from, name, to, as_name, RenameFlags::NOREPLACE)) {
+        // The file system cannot rename without replacing: a second name, then the first one goes.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            match retry_on_intr(|| rustix::fs::linkat(from, name, to, as_name, AtFlags::empty())) {
+                // "Not permitted" is how a file system says that it has no second names.
+                Err(Errno::PERM) => return Err(Errno::OPNOTSUPP),
+                other => other?,
+            }
+            match retry_on_intr(|| rustix::fs::unlinkat(from, name, AtFlags::empty())) {
+                Ok(()) | Err(Errno::NOENT) => Ok(()),
+                Err(e) => {
+                    // Nothing has moved as long as the first name stands.
+                    remove(to, as_name)?;
+                    Err(e)
+                }
+            }
+        }
+        other => other,
+    }
+}
+
+/// Removes a name.
+pub(super) fn remove(folder: impl AsFd, name: &[u8]) -> Result<(), Errno> {
+    match retry_on_intr(|| rustix::fs::unlinkat(&folder, name, AtFlags::empty())) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
+/// Makes what was done to a folder's names durable (L67).
+pub(super) fn sync_folder(folder: impl AsFd) -> Result<(), Errno> {
+    match retry_on_intr(|| rustix::fs::fsync(&folder)) {
+        // Some file systems cannot sync a folder; then there is nothing more to do for it.
+        Ok(()) | Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
+/// Puts a file that is not what it was taken for back among the others: under its own name, or a numbered one.
+pub(super) fn put_back(from: impl AsFd, name: &[u8], to: impl AsFd, own: &[u8]) -> Result<(), Errno> {
+    let (from, to) = (from.as_fd(), to.as_fd());
+    for n in 1..MOST_NAMES {
+        match put(from, name, to, &crate::core::handover::stored_name(own, n, 0)) {
+            Err(Errno::EXIST) => {}
+            other => {
+                other?;
+                sync_folder(to)?;
+                return sync_folder(from);
+            }
+        }
+    }
+    Err(Errno::EXIST)
+}
+
+/// The folder `folder` of the store, made now with all above it, each durable and with the mode of the folder it
+/// stands for.
+pub(super) fn make_folder(store: &Root, folder: Option<&RelPath>, like: &Root) -> Result<OwnedFd, Errno> {
+    let mut here = store.open_folder(None)?;
+    let Some(folder) = folder else { return Ok(here) };
+    let mut path = Vec::new();
+    for part in folder.as_bytes().split(|b| *b == b'/') {
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        path.extend_from_slice(part);
+        let Some(below) = RelPath::new(path.clone()) else { return Err(Errno::INVAL) };
+        here = match store.open_folder(Some(&below)) {
+            Err(Errno::NOENT) => {
+                match retry_on_intr(|| rustix::fs::mkdirat(&here, part, Mode::RWXU)) {
+                    Ok(()) | Err(Errno::EXIST) => {}
+                    Err(e) => return Err(e),
+                }
+                let made = store.open_folder(Some(&below))?;
+                let mode = like.open_folder(Some(&below)).and_then(|fd| rustix::fs::fstat(&fd));
+                if let Ok(stat) = mode {
+                    // Only for those who may look at it later; without it the folder is casedrop's alone.
+                    let _ = rustix::fs::fchmod(&made, Mode::from_raw_mode(stat.st_mode & 0o777) | Mode::RWXU);
+                }
+                sync_folder(&made)?;
+                sync_folder(&here)?;
+                made
+            }
+            other => other?,
+        };
+    }
+    Ok(here)
+}
+
+/// Whether a name stands for exactly this file, unchanged.
+pub(super) fn is_there(folder: impl AsFd, name: &[u8], stat: &Stat) -> bool {
+    matches!(scan::look_in(folder, name), Look::File(seen) if seen.same_content_as(stat))
+}
+
+/// Copies an open file whole to a new name, durable, with its mode and time of change, and reads it back. Returns
+/// what was copied.
+///
+/// # Errors
+/// `AlreadyExists`: the name is taken. `InvalidData`: the copy does not read back as it was written.
+pub(super) fn copy(file: &File, to: impl AsFd, name: &[u8], stop: &dyn Fn() -> bool) -> io::Result<ContentHash> {
+    let to = to.as_fd();
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut copy = File::from(retry_on_intr(|| rustix::fs::openat(to, name, flags, Mode::RUSR | Mode::WUSR))?);
+    let before = file.metadata()?;
+    let (mut buffer, mut at) = (vec![0; COPY_BYTES], 0);
+    loop {
+        if stop() {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        let read = match file.read_at(&mut buffer, at) {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(e) => return Err(e),
+        };
+        copy.write_all(buffer.get(..read).unwrap_or_default())?;
+        at += read as u64;
+    }
+    // Rights and time make the copy more useful, not more right: a file system without them is no reason to fail.
+    let _ = rustix::fs::fchmod(&copy, Mode::from_raw_mode(before.mode() & 0o777) | Mode::RUSR);
+    let modified = Timespec { tv_sec: before.mtime(), tv_nsec: before.mtime_nsec() };
+    let _ = rustix::fs::futimens(&copy, &Timestamps { last_access: modified, last_modification: modified });
+    copy.sync_all()?;
+    drop(copy);
+    let source = scan::read_hash(file, None, stop).map_err(io::Error::other)?.hash;
+    let back = scan::read_hash(&scan::open_in(to, name)?, None, stop).map_err(io::Error::other)?.hash;
+    if source != back {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the copy does not read back as it was written"));
+    }
+    Ok(back)
+}
+
+/// Writes a small new file under a name that must be free, durable and never to be seen half written.
+///
+/// # Errors
+/// `AlreadyExists`: the name is taken.
+pub(super) fn write_new(folder: impl AsFd, draft: &[u8], name: &[u8], content: &[u8]) -> io::Result<()> {
+    let folder = folder.as_fd();
+    remove(folder, draft)?;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
+    let mut file = File::from(retry_on_intr(|| rustix::fs::openat(folder, draft, flags, mode))?);
+    file.write_all(content)?;
+    file.sync_all()?;
+    if let Err(error) = put(folder, draft, folder, name) {
+        let _ = remove(folder, draft);
+        return Err(error.into());
+    }
+    sync_folder(folder)?;
+    Ok(())
+}

@@ -1,0 +1,234 @@
+//! Hand-overs: a local file that casedrop is done with leaves its folder (`mode = "ingest"`).
+//!
+//! Contract: nothing moves before the transaction that announces it is durable ([`begin`]), and its end is recorded
+//! from what was then found on the disk. While one is announced as `moving`, the planner concludes nothing from the
+//! path (L83). A done hand-over ends the file's life at its path: its row goes, its attachment stays as proof and is
+//! closed, so that a later file of the same path is a new one and replaces nothing (L82).
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{Result, announce_delete, note, set_verdict};
+use crate::core::handover::{self, Due, Policy};
+use crate::core::model::{
+    Attachment, EventKind, FileRow, Handover, HandoverId, HandoverKind, HandoverState, MirrorId, Stage, Verdict,
+};
+use crate::journal::Tx;
+use crate::types::{RelPath, UnixMillis};
+
+/// Where one file is to go; `to` is `None` for a delete.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    pub path: RelPath,
+    pub to: Option<(Vec<u8>, RelPath)>,
+}
+
+/// An announced hand-over with what its papers tell.
+#[derive(Debug, Clone)]
+pub struct Order {
+    pub handover: Handover,
+    pub row: FileRow,
+    /// The proof of a delivery.
+    pub attachment: Option<Attachment>,
+}
+
+/// Announces what is due on fresh rows; what is no longer due is left out.
+pub fn begin(
+    tx: &Tx<'_>,
+    mirror: MirrorId,
+    wanted: Vec<Wanted>,
+    policy: &Policy,
+    now: UnixMillis,
+) -> Result<Vec<Order>> {
+    let mut orders = Vec::with_capacity(wanted.len());
+    for Wanted { path, to } in wanted {
+        let Some(row) = tx.file(mirror, &path)? else { continue };
+        let attachments = tx.attachments_of(mirror, &path)?;
+        let open = tx.open_handover(mirror, &path)?;
+        let Some(due) = handover::due(&row, &attachments, policy, now) else {
+            if let Some(open) = open.filter(|open| open.state == HandoverState::Waiting) {
+                cancelled(tx, open.id, "no longer due", false, now)?;
+            }
+            continue;
+        };
+        let (proof, code) = match due {
+            Due::Delivered(_, id) => (Some(id), None),
+            Due::Refused(code) => (None, Some(code)),
+        };
+        let mut next = Handover {
+            id: HandoverId(0),
+            mirror,
+            path: path.clone(),
+            kind: due.kind(),
+            state: HandoverState::Moving,
+            attachment: proof,
+            code,
+            stat: row.stat,
+            hash: row.hash,
+            to,
+            tries: 0,
+            next_attempt: None,
+            last_error: None,
+            created_at: now,
+            ended_at: None,
+        };
+        match open {
+            Some(open) if open.state == HandoverState::Moving => continue,
+            Some(open) if is_same(&open, &next) => {
+                next = Handover { state: HandoverState::Moving, to: next.to, next_attempt: None, ..open };
+                tx.put_handover(&next)?;
+            }
+            open => {
+                if let Some(open) = open {
+                    cancelled(tx, open.id, "another hand-over takes its place", false, now)?;
+                }
+                next.id = tx.add_handover(&next)?;
+            }
+        }
+        let attachment = proof.and_then(|id| attachments.into_iter().find(|a| a.id == id));
+        orders.push(Order { handover: next, row, attachment });
+    }
+    Ok(orders)
+}
+
+/// Notes of files that are due why none of them can go at present.
+pub fn handovers_wait(
+    tx: &Tx<'_>,
+    mirror: MirrorId,
+    wanted: Vec<Wanted>,
+    policy: &Policy,
+    text: &str,
+    pause: Duration,
+    now: UnixMillis,
+) -> Result<()> {
+    for order in begin(tx, mirror, wanted, policy, now)? {
+        handover_failed(tx, order.handover.id, text, false, pause, now)?;
+    }
+    Ok(())
+}
+
+/// Whether a waiting hand-over is of the same file for the same reason.
+fn is_same(open: &Handover, next: &Handover) -> bool {
+    let of = |h: &Handover| (h.kind, h.attachment, h.code, h.hash);
+    of(open) == of(next) && open.stat.same_content_as(&next.stat)
+}
+
+/// It is where it was to go, durably. `with`: what went with it, such as its trigger. Returns whether something
+/// stands at the path by now that is to be looked at.
+pub fn done(tx: &Tx<'_>, id: HandoverId, with: &[RelPath], doubt: Option<&str>, now: UnixMillis) -> Result<bool> {
+    let Some(mut h) = tx.handover(id)?.filter(|h| h.ended_at.is_none()) else { return Ok(false) };
+    h.state = HandoverState::Done;
+    h.ended_at = Some(now);
+    h.next_attempt = None;
+    tx.put_handover(&h)?;
+    let attachment = h.attachment.map(|id| tx.expect_attachment(id)).transpose()?;
+    let (kind, text) = match h.kind {
+        HandoverKind::Archive => (EventKind::Archived, "agents can see it; the local file is in the archive"),
+        HandoverKind::Delete => (EventKind::Removed, "agents can see it; the local file is removed"),
+        HandoverKind::Quarantine => (EventKind::Quarantined, "refused; the local file is in quarantine"),
+    };
+    let to = h.to.as_ref().map(|(folder, target)| whole(folder, target));
+    let detail = json!({
+        "text": text, "to": to, "code": h.code, "size": h.stat.size, "sha256": h.hash.map(|hash| hash.to_string()),
+        "file_id": attachment.as_ref().and_then(|a| a.file_id.as_ref()), "with": (!with.is_empty()).then_some(with),
+        "doubt": doubt,
+    });
+    note(tx, now, (h.mirror, &h.path), h.attachment, kind, detail)?;
+    for path in with {
+        tx.remove_file(h.mirror, path)?;
+    }
+    if h.kind == HandoverKind::Quarantine {
+        // A refused record has no content and nobody sees it, but it may count to the files of its case.
+        let refused = |a: &Attachment| matches!(a.stage, Stage::Rejected | Stage::Failed);
+        for mut attachment in tx.attachments_of(h.mirror, &h.path)?.into_iter().filter(refused) {
+            announce_delete(tx, &mut attachment, "refused, and its file is in quarantine", now)?;
+        }
+    }
+    tx.close_attachments(h.mirror, &h.path, h.attachment, now)?;
+    let Some(mut row) = tx.file(h.mirror, &h.path)? else { return Ok(false) };
+    if row.stat.same_content_as(&h.stat) && matches!(row.verdict, Verdict::Attached | Verdict::Parked(_)) {
+        tx.close_attachments(h.mirror, &h.path, None, now)?;
+        tx.remove_file(h.mirror, &h.path)?;
+        return Ok(true);
+    }
+    // Another file came there meanwhile and was taken for a new version of this one: it is a new delivery.
+    let under_way = tx.attachments_of(h.mirror, &h.path)?.iter().any(|a| a.stage.is_under_way());
+    if !under_way {
+        row.hash = None;
+        row.attempt = 0;
+        row.next_attempt = None;
+        row.absent_since = None;
+        set_verdict(&mut row, Verdict::Settling, None, now);
+        note(tx, now, (h.mirror, &h.path), None, EventKind::Seen, json!({ "size": row.stat.size }))?;
+        tx.put_file(&row)?;
+    }
+    Ok(true)
+}
+
+/// It could not be carried out. `moved`: the file may be at either end, so the planner goes on to wait for it; else it
+/// is certainly where it was. Returns whether the reason is a new one.
+pub fn handover_failed(
+    tx: &Tx<'_>,
+    id: HandoverId,
+    text: &str,
+    moved: bool,
+    pause: Duration,
+    now: UnixMillis,
+) -> Result<bool> {
+    let Some(mut h) = tx.handover(id)?.filter(|h| h.ended_at.is_none()) else { return Ok(false) };
+    let news = h.last_error.as_deref() != Some(text);
+    let at = now.plus(pause);
+    h.state = if moved { HandoverState::Moving } else { HandoverState::Waiting };
+    h.tries += 1;
+    h.next_attempt = Some(at);
+    h.last_error = Some(text.to_owned());
+    tx.put_handover(&h)?;
+    if news {
+        let detail = json!({ "text": text, "handover": h.kind });
+        note(tx, now, (h.mirror, &h.path), h.attachment, EventKind::HandoverFailed, detail)?;
+    }
+    if let Some(mut row) = tx.file(h.mirror, &h.path)? {
+        row.note = Some(format!("{} waits: {text}; next try after {at}", h.kind));
+        tx.put_file(&row)?;
+    }
+    Ok(news)
+}
+
+/// The name at its target was taken meanwhile: another one is chosen at once.
+pub fn name_taken(tx: &Tx<'_>, id: HandoverId, now: UnixMillis) -> Result<()> {
+    let Some(mut h) = tx.handover(id)?.filter(|h| h.ended_at.is_none()) else { return Ok(()) };
+    h.state = HandoverState::Waiting;
+    h.next_attempt = Some(now);
+    tx.put_handover(&h)
+}
+
+/// The file is not what was to be handed over, or it is gone: nothing of the hand-over is left. With `again` the file
+/// is read anew, also where its `stat` does not show a change.
+pub fn cancelled(tx: &Tx<'_>, id: HandoverId, why: &str, again: bool, now: UnixMillis) -> Result<()> {
+    let Some(mut h) = tx.handover(id)?.filter(|h| h.ended_at.is_none()) else { return Ok(()) };
+    h.state = HandoverState::Cancelled;
+    h.ended_at = Some(now);
+    h.next_attempt = None;
+    h.last_error = Some(why.to_owned());
+    tx.put_handover(&h)?;
+    let Some(mut row) = tx.file(h.mirror, &h.path)? else { return Ok(()) };
+    if again {
+        let detail = json!({ "text": why, "handover": h.kind });
+        note(tx, now, (h.mirror, &h.path), h.attachment, EventKind::HandoverFailed, detail)?;
+        if matches!(row.verdict, Verdict::Attached | Verdict::Parked(_)) {
+            set_verdict(&mut row, Verdict::Settling, None, now);
+            return tx.put_file(&row);
+        }
+    }
+    if row.note.as_deref().is_some_and(|note| note.starts_with(h.kind.as_str())) {
+        row.note = None;
+        tx.put_file(&row)?;
+    }
+    Ok(())
+}
+
+/// A folder and a path below it, as they are shown.
+pub fn whole(folder: &[u8], target: &RelPath) -> String {
+    format!("{}/{target}", String::from_utf8_lossy(folder).trim_end_matches('/'))
+}

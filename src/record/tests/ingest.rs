@@ -1,0 +1,113 @@
+//! Ingest mode: a file's life at its path ends, its attachment stays, and a later file there is another one.
+
+use std::time::Duration;
+
+use super::support::*;
+use crate::core::handover::{AfterApproval, Policy};
+use crate::core::model::{HandoverKind, HandoverState, Stage, Stat};
+use crate::core::plan::{Content, Rules, Seen, Step};
+use crate::record::*;
+
+fn ingest() -> Rules {
+    Rules { propagate_deletes: false, ingest: true, moves: true, delete_grace: Duration::from_secs(60) }
+}
+
+fn policy() -> Policy {
+    Policy { after: AfterApproval::Archive, quarantine: true, settle: Duration::from_secs(1) }
+}
+
+fn at_path(w: &World<'_, '_>, path: &str, seen: &Seen) -> crate::record::Result<Step> {
+    look(w.tx, w.mirror, &rel(path), seen, &route, ingest(), w.now())
+}
+
+/// Seen, quiet and read, as ingest mode sees it.
+fn arrive(w: &World<'_, '_>, path: &str, stat: Stat, content: u8) -> crate::record::Result<Step> {
+    at_path(w, path, &Seen::Present(stat, Content::Unread))?;
+    at_path(w, path, &Seen::Present(stat, Content::Read(hash(content))))
+}
+
+fn begun(w: &World<'_, '_>, path: &str) -> crate::record::Result<Order> {
+    let to = Some((b"/archive".to_vec(), rel(path)));
+    let mut orders = begin_handover(w.tx, w.mirror, vec![Wanted { path: rel(path), to }], &policy(), w.now())?;
+    assert_eq!(orders.len(), 1);
+    Ok(orders.remove(0))
+}
+
+#[test]
+fn a_scan_that_ends_after_its_file_was_replaced_by_another_touches_nothing_of_that() {
+    on_journal(|w| {
+        let old = w.bring("f", 3, Stage::Completed)?;
+        assert_eq!(at_path(w, "f", &Seen::Absent)?, Step::Missing);
+        let other = Stat { inode: 9, ..stat(3, 77) };
+        assert!(matches!(at_path(w, "f", &Seen::Present(other, Content::Unread))?, Step::Arrive { .. }));
+        approved(w.tx, old, w.now())?;
+        assert_eq!((w.stage(old)?, w.verdict("f")?.as_str()), (Stage::Approved, "settling"));
+        // With the very same bytes it is a delivery of its own.
+        assert!(matches!(arrive(w, "f", other, 3)?, Step::Queue { .. }));
+        let new = w.attempt("f")?.id;
+        w.go(new, Stage::Approved)?;
+        assert_eq!((w.stage(old)?, w.stage(new)?), (Stage::Approved, Stage::Approved), "nothing is replaced");
+        Ok(())
+    });
+}
+
+#[test]
+fn what_goes_away_departs_after_its_grace_and_comes_back_before_it() {
+    on_journal(|w| {
+        let id = w.bring("f", 3, Stage::Approved)?;
+        let there = w.row("f")?.unwrap().stat;
+        assert_eq!(at_path(w, "f", &Seen::Absent)?, Step::Missing);
+        w.pass(59_000);
+        assert_eq!(at_path(w, "f", &Seen::Absent)?, Step::Nothing);
+        assert!(matches!(at_path(w, "f", &Seen::Present(there, Content::Unread))?, Step::Refresh { .. }));
+        assert_eq!(w.verdict("f")?, "attached");
+        at_path(w, "f", &Seen::Absent)?;
+        w.pass(60_000);
+        assert_eq!(at_path(w, "f", &Seen::Absent)?, Step::Depart);
+        assert_eq!((w.verdict("f")?.as_str(), w.stage(id)?), ("no row", Stage::Approved));
+        assert!(w.kinds("f")?.contains(&"left"));
+        Ok(())
+    });
+}
+
+#[test]
+fn while_a_hand_over_is_under_way_the_path_says_nothing() {
+    on_journal(|w| {
+        let id = w.bring("f", 3, Stage::Approved)?;
+        let order = begun(w, "f")?;
+        assert_eq!((order.handover.kind, order.attachment.map(|a| a.id)), (HandoverKind::Archive, Some(id)));
+        let other = Stat { inode: 9, ..stat(4, 77) };
+        for seen in [Seen::Absent, Seen::Present(other, Content::Unread), Seen::OutOfScope("x".into())] {
+            assert_eq!(at_path(w, "f", &seen)?, Step::Nothing, "{seen:?}");
+        }
+        assert!(done(w.tx, order.handover.id, &[], None, w.now())?);
+        assert_eq!(w.verdict("f")?, "no row");
+        assert!(matches!(arrive(w, "f", other, 4)?, Step::Queue { .. }));
+        // Told twice, as after a kill: nothing happens to the new file.
+        assert!(!done(w.tx, order.handover.id, &[], None, w.now())?);
+        assert_eq!(w.verdict("f")?, "queued");
+        assert_eq!(w.tx.attachments_of(w.mirror, &rel("f"))?.len(), 0, "the proof is closed");
+        assert_eq!(w.tx.attachments_ever(w.mirror, &rel("f"))?.len(), 1, "and kept");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_failed_hand_over_waits_and_is_taken_up_again_or_given_up_with_its_file() {
+    on_journal(|w| {
+        w.bring("f", 3, Stage::Approved)?;
+        let id = begun(w, "f")?.handover.id;
+        assert!(handover_failed(w.tx, id, "the disk is full", false, Duration::from_secs(9), w.now())?);
+        assert!(w.row("f")?.unwrap().note.unwrap().contains("archive waits: the disk is full"));
+        let again = begun(w, "f")?.handover;
+        assert_eq!((again.id, again.tries, again.state), (id, 1, HandoverState::Moving));
+        assert!(!handover_failed(w.tx, id, "the disk is full", false, Duration::from_secs(9), w.now())?, "no news");
+        // The file changes: what waited is about another content.
+        assert!(matches!(arrive(w, "f", stat(4, 99), 4)?, Step::Queue { .. }));
+        let to = Some((b"/archive".to_vec(), rel("f")));
+        let wanted = vec![Wanted { path: rel("f"), to }];
+        assert_eq!(begin_handover(w.tx, w.mirror, wanted, &policy(), w.now())?.len(), 0);
+        assert_eq!(w.tx.handover(id)?.unwrap().state, HandoverState::Cancelled);
+        Ok(())
+    });
+}
