@@ -94,6 +94,14 @@ pub enum JournalError {
     )]
     OtherHost { path: PathBuf, known: String, since: UnixMillis, found: String },
 
+    #[error(
+        "the journal {} was removed or replaced while casedrop had it open: what was done since may not be in the file \
+         that stands there. Put it back, or start casedrop again: where there is none every mirror is held \
+         (`journal-rebuilt`), and `casedrop adopt` rebuilds it from Connect",
+        .path.display()
+    )]
+    Removed { path: PathBuf },
+
     #[error("attachment {} is {found} and cannot become {wanted}: nothing was changed; please report this", .id.0)]
     IllegalStage { id: AttachmentId, found: Stage, wanted: Stage },
 

@@ -66,6 +66,8 @@ pub struct Journal {
 #[derive(Debug)]
 struct Inner {
     path: PathBuf,
+    /// Device and inode of the file that was opened.
+    file: Option<(u64, u64)>,
     origin: Origin,
     inbox: mpsc::Sender<Message>,
     commits: Arc<AtomicU64>,
@@ -99,7 +101,9 @@ impl Journal {
         let counter = Arc::clone(&commits);
         let thread = writer::start(view, lock, requests, counter).map_err(|e| JournalError::io(path, &e))?;
         let thread = Mutex::new(thread);
-        Ok(Self { inner: Arc::new(Inner { path: path.to_owned(), origin, inbox, commits, thread }) })
+        Ok(Self {
+            inner: Arc::new(Inner { path: path.to_owned(), file: identity(path), origin, inbox, commits, thread }),
+        })
     }
 
     /// What stood there before.
@@ -136,6 +140,21 @@ impl Journal {
         answer.blocking_recv().map_err(|_| self.closed())?
     }
 
+    /// Whether the file at the journal's path is still the one that is open: else what is written is lost with the last
+    /// descriptor.
+    ///
+    /// # Errors
+    /// `Removed`.
+    pub fn in_place(&self) -> Result<(), JournalError> {
+        let inner = &self.inner;
+        // Only "no such file" and another file count; a folder that cannot be looked at says nothing.
+        let gone = match std::fs::metadata(&inner.path) {
+            Ok(_) => inner.file.is_some() && identity(&inner.path) != inner.file,
+            Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+        };
+        if gone { Err(JournalError::Removed { path: inner.path.clone() }) } else { Ok(()) }
+    }
+
     /// A new read-only connection beside the writer.
     pub fn reader(&self) -> Result<Reader, JournalError> {
         Reader::live(&self.inner.path)
@@ -157,4 +176,9 @@ impl Journal {
     fn closed(&self) -> JournalError {
         JournalError::Closed { path: self.inner.path.clone() }
     }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
 }

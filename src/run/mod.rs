@@ -91,6 +91,12 @@ async fn turn(
             }
             () = time::sleep(TICK) => {}
         }
+        if let Err(error) = engine.world.journal.in_place() {
+            // What goes on now would be known to nobody after the stop.
+            tracing::error!("{error}");
+            engine.stop().await;
+            return Err(error.into());
+        }
         let looked_after = match engine.show_auth().await {
             Ok(()) => engine.watch_clock().await,
             failed => failed,

@@ -110,3 +110,26 @@ fn a_journal_of_another_host_is_refused_until_a_person_moves_it() {
     stage.assert_equal();
     assert_eq!(stage.changes().len(), before + 3, "only the new file");
 }
+
+#[test]
+fn a_journal_removed_under_the_daemon_stops_it_and_is_no_fresh_start() {
+    let stage = Stage::new();
+    stage.write("a.txt", "a");
+    let mut daemon = stage.daemon();
+    stage.wait_attached();
+    let before = stage.changes().len();
+    let aside = stage.dir.path().join("aside.db");
+    fs::rename(stage.journal(), &aside).unwrap();
+    assert_eq!(daemon.wait_end().code(), Some(78), "{}", daemon.log());
+    assert!(daemon.log().contains("was removed or replaced"), "{}", daemon.log());
+    for leftover in ["journal.db-wal", "journal.db-shm"] {
+        let _ = fs::remove_file(stage.journal().with_file_name(leftover));
+    }
+    assert_eq!(stage.run(&["sync"]).status.code(), Some(78));
+    assert_eq!((stage.hold().as_str(), stage.changes().len()), ("journal-rebuilt", before));
+    // Put back, it goes on as if nothing had been.
+    fs::rename(&aside, stage.journal()).unwrap();
+    stage.sync();
+    stage.assert_equal();
+    assert_eq!((stage.hold().as_str(), stage.changes().len()), ("", before));
+}
