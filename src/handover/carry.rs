@@ -6,6 +6,9 @@
 //! file systems the copy is whole, synced, read back and in place before the original is taken aside, looked at once
 //! more, and removed. Folders are synced before the end is recorded (L67).
 
+#[cfg(test)]
+mod tests;
+
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::time::Duration;

@@ -35,7 +35,14 @@ fn receipt(view: &View, mirror: &Mirror, order: &Order) -> Result<Vec<u8>, Journ
     let time = |at: Option<crate::types::UnixMillis>| at.map(|at| at.to_string());
     // Every call and try of this file's life, the attempts that were given up included.
     let attempts = view.attachments_of(h.mirror, &h.path)?.len();
+    // What agents see, where that is not the file itself.
+    let sent = match a {
+        Some(a) => view.converted(a.id)?,
+        None => None,
+    };
+    let sent = sent.map(|sent| json!({ "size": sent.size, "sha256": sent.hash.to_string() }));
     let value = json!({
+        "converted_to": sent,
         "receipt_version": RECEIPT_VERSION,
         "mirror": mirror.config.name,
         "root": mirror.config.path.display().to_string(),

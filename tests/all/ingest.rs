@@ -275,6 +275,25 @@ fn a_refused_file_goes_into_quarantine_with_a_reason_and_may_come_back() {
     stage.assert_settled(daemon);
 }
 
+#[test]
+fn folders_that_the_hand_over_empties_go_and_no_others() {
+    let stage = stage("archive", "prune_empty = true\n");
+    fs::create_dir_all(stage.path("was/empty")).unwrap();
+    stage.write("day/one/a.txt", "a");
+    stage.write("day/two/b.txt", "b");
+    stage.write("day/two/.hidden", "stays");
+    stage.write("top.txt", "top");
+    let daemon = stage.daemon();
+    wait_for("the emptied folder is gone", &stage, || !stage.path("day/one").exists());
+    wait_for("all is archived", &stage, || tree(&archive(&stage)).len() == 3);
+    assert!(stage.path("day/two/.hidden").exists() && stage.path("was/empty").is_dir() && stage.drop.is_dir());
+    fs::remove_file(stage.path("day/two/.hidden")).unwrap();
+    stage.write("day/two/c.txt", "c");
+    wait_for("the day is gone when its last folder is", &stage, || !stage.path("day").exists());
+    assert!(stage.path("was/empty").is_dir(), "it was empty before");
+    stage.assert_settled(daemon);
+}
+
 /// Every file of the day has one end, and the ends add up, also for names used twice and files that are gone.
 #[test]
 fn the_report_adds_up() {

@@ -1,0 +1,211 @@
+//! One hand-over after another on real folders: what is found after a kill, or when somebody meddles.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::*;
+use crate::core::model::{AttachmentId, HandoverId, HandoverKind, HandoverState, MirrorId, ParkCode};
+use crate::scan::open_root;
+use crate::types::ContentHash;
+
+struct Place {
+    dir: tempfile::TempDir,
+    handover: Handover,
+}
+
+impl Place {
+    /// A root with one file that is due, and a store.
+    fn new(kind: HandoverKind) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("root/in")).unwrap();
+        fs::create_dir(dir.path().join("store")).unwrap();
+        fs::write(dir.path().join("root/in/a.txt"), "content").unwrap();
+        let path = RelPath::new(&b"in/a.txt"[..]).unwrap();
+        let file = fs::File::open(dir.path().join("root/in/a.txt")).unwrap();
+        let read = scan::read_hash(&file, None, &|| false).unwrap();
+        let to = (kind != HandoverKind::Delete).then(|| (b"/store".to_vec(), path.clone()));
+        let handover = Handover {
+            id: HandoverId(7),
+            mirror: MirrorId(1),
+            path,
+            kind,
+            state: HandoverState::Moving,
+            attachment: Some(AttachmentId(1)),
+            code: (kind == HandoverKind::Quarantine).then_some(ParkCode::Rejected),
+            stat: read.stat,
+            hash: Some(read.hash),
+            to,
+            tries: 0,
+            next_attempt: None,
+            last_error: None,
+            created_at: UnixMillis(0),
+            ended_at: None,
+        };
+        Self { dir, handover }
+    }
+
+    fn root(&self, name: &str) -> PathBuf {
+        self.dir.path().join("root/in").join(name)
+    }
+
+    fn store(&self, name: &str) -> PathBuf {
+        self.dir.path().join("store/in").join(name)
+    }
+
+    fn carry(&self, resumed: bool) -> Ended {
+        let (root, store) =
+            (open_root(&self.dir.path().join("root")).unwrap(), open_root(&self.dir.path().join("store")).unwrap());
+        let store = (self.handover.kind != HandoverKind::Delete).then_some(&store);
+        let paper = Some((".note", b"paper".to_vec())).filter(|_| store.is_some());
+        carry(&Load { root: &root, store, handover: &self.handover, resumed, with: None, paper, stop: &|| false })
+    }
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|_| "-".to_owned())
+}
+
+#[test]
+fn a_file_moves_once_and_the_same_call_again_finds_it_there() {
+    let place = Place::new(HandoverKind::Archive);
+    assert!(matches!(place.carry(false), Ended::Done { doubt: None, .. }));
+    for _ in 0..2 {
+        assert!(matches!(place.carry(true), Ended::Done { doubt: None, .. }));
+        assert_eq!((read(&place.root("a.txt")), read(&place.store("a.txt"))), ("-".into(), "content".into()));
+        assert_eq!(read(&place.store("a.txt.note")), "paper");
+    }
+    // Another file at the path is none of its business, also with the same bytes.
+    fs::write(place.root("a.txt"), "content").unwrap();
+    assert!(matches!(place.carry(true), Ended::Done { .. }));
+    assert_eq!((read(&place.root("a.txt")), read(&place.store("a.txt"))), ("content".into(), "content".into()));
+}
+
+#[test]
+fn what_is_not_what_was_delivered_stays() {
+    for kind in [HandoverKind::Archive, HandoverKind::Delete] {
+        let place = Place::new(kind);
+        fs::write(place.root("a.txt"), "changed").unwrap();
+        assert!(matches!(place.carry(false), Ended::Changed(_)), "another content of the same size");
+        assert_eq!(read(&place.root("a.txt")), "changed");
+        // Also where size and time of change are as they were: only the content tells.
+        let place = Place::new(kind);
+        let modified = fs::metadata(place.root("a.txt")).unwrap().modified().unwrap();
+        let file = fs::OpenOptions::new().write(true).open(place.root("a.txt")).unwrap();
+        std::io::Write::write_all(&mut &file, b"CONTENT").unwrap();
+        file.set_modified(modified).unwrap();
+        assert!(matches!(place.carry(false), Ended::Changed(_)), "the same stat");
+        assert_eq!((read(&place.root("a.txt")), read(&place.store("a.txt"))), ("CONTENT".into(), "-".into()));
+        let place = Place::new(kind);
+        fs::remove_file(place.root("a.txt")).unwrap();
+        assert!(matches!(place.carry(false), Ended::Gone));
+        fs::create_dir(place.root("a.txt")).unwrap();
+        assert!(matches!(place.carry(false), Ended::Changed(_)), "a folder");
+    }
+}
+
+#[test]
+fn a_name_that_is_taken_is_not_overwritten() {
+    let place = Place::new(HandoverKind::Archive);
+    fs::create_dir(place.dir.path().join("store/in")).unwrap();
+    fs::write(place.store("a.txt"), "other").unwrap();
+    for resumed in [false, true] {
+        assert!(matches!(place.carry(resumed), Ended::Taken), "{resumed}");
+        assert_eq!((read(&place.root("a.txt")), read(&place.store("a.txt"))), ("content".into(), "other".into()));
+    }
+}
+
+#[test]
+fn a_wrong_file_that_was_moved_in_that_very_moment_goes_back_after_a_kill() {
+    // As after a kill between the move and the look at what was moved: the file had been replaced.
+    let place = Place::new(HandoverKind::Archive);
+    fs::create_dir(place.dir.path().join("store/in")).unwrap();
+    fs::remove_file(place.root("a.txt")).unwrap();
+    fs::write(place.store("a.txt"), "replacement").unwrap();
+    assert!(matches!(place.carry(true), Ended::Changed(_)));
+    assert_eq!((read(&place.root("a.txt")), read(&place.store("a.txt"))), ("replacement".into(), "-".into()));
+    // Or it had been written to.
+    let place = Place::new(HandoverKind::Archive);
+    fs::create_dir(place.dir.path().join("store/in")).unwrap();
+    fs::rename(place.root("a.txt"), place.store("a.txt")).unwrap();
+    fs::write(place.store("a.txt"), "content and more").unwrap();
+    fs::write(place.root("a.txt"), "the next one").unwrap();
+    assert!(matches!(place.carry(true), Ended::Changed(_)));
+    assert_eq!(read(&place.root("a.txt")), "the next one");
+    assert_eq!(read(&place.root("a~2.txt")), "content and more", "beside the one that took its place");
+    assert_eq!(read(&place.store("a.txt")), "-");
+}
+
+#[test]
+fn a_copy_across_file_systems_is_gone_on_with_from_every_state() {
+    let aside = ".casedrop-7.gone";
+    // In place, the original too.
+    let place = Place::new(HandoverKind::Archive);
+    fs::create_dir(place.dir.path().join("store/in")).unwrap();
+    fs::write(place.store("a.txt"), "content").unwrap();
+    assert!(matches!(place.carry(true), Ended::Done { .. }));
+    assert_eq!((read(&place.root("a.txt")), read(&place.store("a.txt"))), ("-".into(), "content".into()));
+    // The original is aside.
+    let place = Place::new(HandoverKind::Archive);
+    fs::create_dir(place.dir.path().join("store/in")).unwrap();
+    fs::write(place.store("a.txt"), "content").unwrap();
+    fs::rename(place.root("a.txt"), place.root(aside)).unwrap();
+    assert!(matches!(place.carry(true), Ended::Done { .. }));
+    assert_eq!((read(&place.root(aside)), read(&place.store("a.txt"))), ("-".into(), "content".into()));
+    // Somebody took the copy away meanwhile: the original is not lost with it.
+    let place = Place::new(HandoverKind::Archive);
+    fs::rename(place.root("a.txt"), place.root(aside)).unwrap();
+    assert!(matches!(place.carry(true), Ended::Done { .. }));
+    assert_eq!((read(&place.root(aside)), read(&place.store("a.txt"))), ("-".into(), "content".into()));
+    // The original changed after it was copied: what is at the target was delivered, the changed one is a new file.
+    let place = Place::new(HandoverKind::Archive);
+    fs::create_dir(place.dir.path().join("store/in")).unwrap();
+    fs::write(place.store("a.txt"), "content").unwrap();
+    fs::write(place.root("a.txt"), "another").unwrap();
+    assert!(matches!(place.carry(true), Ended::Done { .. }));
+    assert_eq!((read(&place.root("a.txt")), read(&place.store("a.txt"))), ("another".into(), "content".into()));
+}
+
+#[test]
+fn a_delete_that_was_cut_off_ends_without_touching_another_file() {
+    let aside = ".casedrop-7.gone";
+    let place = Place::new(HandoverKind::Delete);
+    fs::rename(place.root("a.txt"), place.root(aside)).unwrap();
+    fs::write(place.root("a.txt"), "the next one").unwrap();
+    assert!(matches!(place.carry(true), Ended::Done { doubt: None, .. }));
+    assert_eq!((read(&place.root("a.txt")), read(&place.root(aside))), ("the next one".into(), "-".into()));
+    // What is aside is not what was delivered: it goes back, beside what came meanwhile.
+    let place = Place::new(HandoverKind::Delete);
+    fs::rename(place.root("a.txt"), place.root(aside)).unwrap();
+    fs::write(place.root(aside), "written to").unwrap();
+    fs::write(place.root("a.txt"), "the next one").unwrap();
+    assert!(matches!(place.carry(true), Ended::Changed(_)));
+    assert_eq!(
+        (read(&place.root("a.txt")), read(&place.root("a~2.txt"))),
+        ("the next one".into(), "written to".into())
+    );
+    // Gone, and nobody saw by whom: the doubt is told.
+    let place = Place::new(HandoverKind::Delete);
+    fs::remove_file(place.root("a.txt")).unwrap();
+    assert!(matches!(place.carry(true), Ended::Done { doubt: Some(_), .. }));
+}
+
+#[test]
+fn a_link_in_the_store_is_not_followed_and_what_was_too_large_to_read_is_known_by_its_identity() {
+    let place = Place::new(HandoverKind::Quarantine);
+    let elsewhere = place.dir.path().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, place.dir.path().join("store/in")).unwrap();
+    let Ended::Failed { fault, moved: false } = place.carry(false) else { panic!("it followed a link") };
+    assert!(fault.text.contains("symbolic link") || fault.text.contains("no folder"), "{}", fault.text);
+    assert_eq!(read(&place.root("a.txt")), "content");
+    let mut place = Place::new(HandoverKind::Quarantine);
+    place.handover.hash = None;
+    place.handover.stat.size += 1;
+    assert!(matches!(place.carry(false), Ended::Changed(_)));
+    place.handover.stat.size -= 1;
+    assert!(matches!(place.carry(false), Ended::Done { .. }));
+    assert!(matches!(place.carry(true), Ended::Done { .. }));
+    let mut place = Place::new(HandoverKind::Quarantine);
+    place.handover.hash = Some(ContentHash([0; 32]));
+    assert!(matches!(place.carry(false), Ended::Changed(_)), "another content");
+}
