@@ -17,7 +17,7 @@ use super::out::Out;
 use super::words::{files, plain, span};
 use crate::config::{self, Config};
 use crate::control::{self, Request};
-use crate::core::model::{EventKind, HoldCode, MirrorRow, Stat, Verdict};
+use crate::core::model::{Event, EventKind, HoldCode, MirrorRow, ParkCode, Stat, Verdict};
 use crate::journal::{EventFilter, JournalError, View};
 use crate::passes::{Looked, Ticket};
 use crate::scan::{self, Depth, Entry, Look};
@@ -74,6 +74,8 @@ struct Report {
     ignored: u64,
     /// Taken away before they were attached.
     gone: u64,
+    /// Moved to quarantine: refused, so not attached.
+    quarantined: u64,
     /// Not at their end when the time was over.
     waiting: u64,
     elapsed_seconds: u64,
@@ -91,7 +93,7 @@ struct Report {
 struct Line {
     mirror: String,
     path: RelPath,
-    /// A word of `casedrop list`, or `gone`, or `not-seen`.
+    /// A word of `casedrop list`, or `gone`, `quarantined` or `not-seen`.
     verdict: &'static str,
     detail: Option<String>,
     note: Option<String>,
@@ -289,7 +291,7 @@ impl Wait<'_> {
             return None;
         }
         let r = &self.report;
-        let all = r.parked + r.unrouted + r.gone == 0 && r.unlisted.is_empty();
+        let all = r.parked + r.unrouted + r.gone + r.quarantined == 0 && r.unlisted.is_empty();
         Some(if all { Exit::Done } else { Exit::Parked })
     }
 
@@ -336,6 +338,8 @@ enum End {
     /// A final verdict, and its note.
     Verdict(Verdict, Option<String>),
     Gone,
+    /// Refused and moved away; the park code.
+    Quarantined(Option<String>),
 }
 
 /// The end of a file that was there at the call, once a pass has begun after it; `None`: not yet.
@@ -354,8 +358,14 @@ fn end(
         // Taken away, by casedrop itself after the delivery or by somebody.
         let filter =
             EventFilter { after_id: Some(event), mirror: Some(mirror.id), path: Some(path), ..EventFilter::default() };
-        let attached = view.events(&filter)?.iter().any(|event| event.kind == EventKind::Attached);
-        return Ok(Some(if attached { End::Attached } else { End::Gone }));
+        let events = view.events(&filter)?;
+        let delivered = |kind| matches!(kind, EventKind::Attached | EventKind::Archived | EventKind::Removed);
+        if events.iter().any(|event| delivered(event.kind)) {
+            return Ok(Some(End::Attached));
+        }
+        let refused = events.iter().find(|event| event.kind == EventKind::Quarantined);
+        let code = |event: &Event| event.detail.get("code").and_then(|code| code.as_str()).map(plain);
+        return Ok(Some(refused.map_or(End::Gone, |event| End::Quarantined(code(event)))));
     };
     // What was attached before and has not been looked at since, because the daemon could not list its folder, is
     // not what stands there now.
@@ -383,6 +393,12 @@ impl Report {
                 return;
             }
             End::Gone => self.gone += 1,
+            End::Quarantined(code) => {
+                self.quarantined += 1;
+                line.verdict = "quarantined";
+                line.remedy = code.as_deref().and_then(ParkCode::parse).map(ParkCode::remedy);
+                line.detail = code;
+            }
             End::Verdict(verdict, note) => {
                 match &verdict {
                     Verdict::Ignored(_) => self.ignored += 1,
@@ -407,6 +423,7 @@ fn show(report: &Report, elapsed: Duration, out: &mut Out) -> Result<(), Failed>
         (report.parked, "parked"),
         (report.unrouted, "unrouted"),
         (report.ignored, "ignored"),
+        (report.quarantined, "quarantined"),
         (report.gone, "gone before it was attached"),
         (report.waiting, "not at its end"),
     ];

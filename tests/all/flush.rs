@@ -142,6 +142,25 @@ fn what_ends_otherwise_is_named_with_its_remedy() {
 }
 
 #[test]
+fn what_a_drop_folder_has_handed_over_counts_by_how_it_ended() {
+    let stage = crate::ingest::stage("archive", "");
+    let daemon = stage.daemon();
+    daemon.wait_ready();
+    stage.write("a.txt", "one");
+    stage.write("sub/b.txt", "two");
+    let (code, report) = flush(&stage, &["--wait", "60s"]);
+    assert_eq!((code, &report["attached"], &report["gone"]), (Some(0), &2.into(), &0.into()), "{report:#}");
+
+    stage.write("c.txt", "three");
+    stage.write("setup.exe", "MZ");
+    let (code, report) = flush(&stage, &["--wait", "60s"]);
+    assert_eq!((code, &report["attached"]), (Some(1), &1.into()), "{report:#}");
+    let refused = &report["files"][0];
+    assert_eq!((&refused["path"], &refused["detail"]), (&"setup.exe".into(), &"type-not-allowed".into()));
+    assert!(refused["remedy"].as_str().unwrap().contains("file type"), "{report:#}");
+}
+
+#[test]
 fn when_the_time_is_over_it_names_what_waits() {
     let stage = Stage::new();
     stage.sandbox.set_scan(Scan::after(Duration::from_secs(3600)));
