@@ -189,6 +189,9 @@ impl Follow {
         // Whoever was given up meanwhile by the planner is no longer completed.
         if case.waiting.is_empty() {
             self.cases.remove(arn);
+            if self.cases.is_empty() {
+                self.world.rest.notify_one();
+            }
             return Ok(());
         }
         let youngest = case.waiting.values().map(Waiting::age).min().unwrap_or_default();

@@ -221,6 +221,8 @@ pub struct World {
     pub weather: Weather,
     /// Rung when the journal may hold new work for delivery.
     pub work: Notify,
+    /// Rung when a loop has run out of work: `sync` then looks whether it is over.
+    pub rest: Notify,
     /// Attempts on their way to the follow-up: more than it can ask about in one round, so that it never starves.
     pub follow: mpsc::Sender<Attachment>,
     /// Where converters work and what they made is kept until it is sent; emptied at every start.

@@ -95,6 +95,9 @@ impl Delivery {
                 }
                 filled => filled?,
             };
+            if self.jobs.is_empty() {
+                self.world.rest.notify_one();
+            }
             tokio::select! {
                 // The stop at once; then what frees a slot, before the slots are filled again.
                 biased;

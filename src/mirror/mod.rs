@@ -138,7 +138,10 @@ impl MirrorLoop {
                 self.next_pass = Instant::now() + RETRY;
             }
             let wake = self.next_wake();
-            self.progress.quiet.store(self.settler.is_empty() && self.second_looks.is_empty(), Ordering::Release);
+            let quiet = self.settler.is_empty() && self.second_looks.is_empty();
+            if !self.progress.quiet.swap(quiet, Ordering::AcqRel) && quiet {
+                self.world.rest.notify_one();
+            }
             let bell = self.mirror.bell.clone();
             tokio::select! {
                 // The stop at once; each of the others leads to the same turn.

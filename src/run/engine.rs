@@ -108,6 +108,7 @@ impl Engine {
             mirrors,
             weather: Weather::default(),
             work: Notify::new(),
+            rest: Notify::new(),
             follow,
             convert_folder: convert_folder(config).await?,
             uploads: config.limits.uploads_in_flight,

@@ -13,7 +13,7 @@ use crate::journal::{Counts, EventFilter, JournalError, Reader, View};
 use crate::types::{RelPath, UnixMillis};
 use crate::weather::Trouble;
 
-/// How often the end is looked for.
+/// How often the end is looked for while no loop comes to rest.
 const TICK: Duration = Duration::from_millis(100);
 /// What is to be tried again later than this is left to the next pass.
 const HORIZON: Duration = Duration::from_secs(120);
@@ -77,6 +77,7 @@ pub async fn once(config: Config, mut progress: Box<dyn FnMut(&Progress) + Send>
     let reader = journal.reader()?;
     let first_event = reader.last_event_id()?;
     let mut engine = Engine::start(&config, journal, true, GRACE).await?;
+    let world = Arc::clone(&engine.world);
     let mut cut_short = None;
     loop {
         tokio::select! {
@@ -88,6 +89,7 @@ pub async fn once(config: Config, mut progress: Box<dyn FnMut(&Progress) + Send>
                 cut_short = Some("stopped by a signal; the next pass goes on".to_owned());
                 break;
             }
+            () = world.rest.notified() => {}
             () = tokio::time::sleep(TICK) => {}
         }
         engine.show_auth().await?;
