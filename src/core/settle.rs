@@ -4,6 +4,9 @@
 //! nothing; it only restarts the quiet time, because a writer may pause longer between two writes than the clock
 //! of the file system can tell apart (LESSONS L1, L2, L4). Times are monotonic (L79). Every operation costs
 //! O(log n).
+//!
+//! Memory is flat in the number of files: [`MOST`] wait at a time, the others are left out until a full pass that
+//! the caller makes once there is room again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -23,10 +26,16 @@ impl Mono {
     }
 }
 
+/// Files that wait at a time: a few MiB, and more than a folder usually gets at once.
+pub const MOST: usize = 32_768;
+
 /// The files that wait to be quiet.
 #[derive(Debug)]
 pub struct Settler {
     settle: Duration,
+    most: usize,
+    /// Some files did not fit.
+    left_out: bool,
     waiting: BTreeMap<RelPath, Waiting>,
     /// The same files by the time they are due.
     by_due: BTreeSet<(Mono, RelPath)>,
@@ -44,14 +53,20 @@ struct Waiting {
 impl Settler {
     /// `settle`: how long a file has to be quiet.
     pub fn new(settle: Duration) -> Self {
-        Self { settle, waiting: BTreeMap::new(), by_due: BTreeSet::new(), by_since: BTreeSet::new() }
+        let (waiting, by_due, by_since) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+        Self { settle, most: MOST, left_out: false, waiting, by_due, by_since }
     }
 
     /// A look at a new or changed file. Another content restarts its quiet time; the same keeps it (a change of
-    /// owner or name is no other content, L9).
+    /// owner or name is no other content, L9). A file that does not fit is left out.
     pub fn see(&mut self, path: &RelPath, stat: &Stat, now: Mono) {
         let due = now.plus(self.settle);
+        let full = self.waiting.len() >= self.most;
         let Some(known) = self.waiting.get_mut(path) else {
+            if full {
+                self.left_out = true;
+                return;
+            }
             self.waiting.insert(path.clone(), Waiting { stat: *stat, due, since: now });
             self.by_due.insert((due, path.clone()));
             self.by_since.insert((now, path.clone()));
@@ -114,6 +129,21 @@ impl Settler {
     /// The file is gone or out of scope.
     pub fn forget(&mut self, path: &RelPath) {
         self.done(path);
+    }
+
+    /// Whether files were left out since the last [`Self::everywhere`].
+    pub fn has_left_out(&self) -> bool {
+        self.left_out
+    }
+
+    /// Whether a look everywhere would bring in many of those that were left out.
+    pub fn wants_more(&self) -> bool {
+        self.left_out && self.waiting.len() <= self.most / 2
+    }
+
+    /// A look everywhere begins: it shows all that were left out.
+    pub fn everywhere(&mut self) {
+        self.left_out = false;
     }
 
     /// When the next file is due; past if one is due already.
@@ -233,6 +263,26 @@ mod tests {
         s.see(&path("log"), &stat(1), rest);
         assert_eq!(s.restless(Mono(rest.0 + 599_999), limit), [], "a new wait begins anew");
         assert_eq!(s.restless(Mono(rest.0 + 600_000), limit), [path("log")]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_asked_for_again_when_half_is_done() {
+        let mut s = Settler { most: 4, ..settler() };
+        for name in ["a", "b", "c", "d", "e", "f"] {
+            s.see(&path(name), &stat(1), Mono(0));
+        }
+        assert_eq!((s.len(), s.has_left_out(), s.wants_more()), (4, true, false));
+        s.see(&path("a"), &stat(2), Mono(1));
+        assert_eq!(s.len(), 4, "one that waits is followed as ever");
+        s.done(&path("b"));
+        assert!(!s.wants_more());
+        s.done(&path("c"));
+        assert!(s.wants_more());
+        s.everywhere();
+        for name in ["a", "d", "e", "f"] {
+            s.see(&path(name), &stat(1), Mono(2));
+        }
+        assert_eq!((s.len(), s.has_left_out()), (4, false));
     }
 
     #[test]

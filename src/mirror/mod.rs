@@ -138,7 +138,7 @@ impl MirrorLoop {
                 self.next_pass = Instant::now() + RETRY;
             }
             let wake = self.next_wake();
-            let quiet = self.settler.is_empty() && self.second_looks.is_empty();
+            let quiet = self.settler.is_empty() && self.second_looks.is_empty() && !self.settler.has_left_out();
             if !self.progress.quiet.swap(quiet, Ordering::AcqRel) && quiet {
                 self.world.rest.notify_one();
             }
@@ -182,6 +182,9 @@ impl MirrorLoop {
         self.noticed = None;
         self.second_look(pulse).await?;
         self.read_settled(pulse).await?;
+        if self.settler.wants_more() {
+            self.next_pass = self.next_pass.min(Instant::now());
+        }
         self.flag_restless().await
     }
 
@@ -282,6 +285,7 @@ impl MirrorLoop {
     async fn pass_over_all(&mut self, pulse: &Pulse) -> Result<bool, JournalError> {
         let began = Instant::now();
         self.next_pass = began + RETRY;
+        self.settler.everywhere();
         let Some(root) = self.healthy_root().await? else {
             self.progress.planned.store(true, Ordering::Release);
             return Ok(false);
