@@ -61,6 +61,8 @@ pub(super) async fn upload(world: Arc<World>, mirror: Arc<Mirror>, path: RelPath
 
 /// Sends `body` for the file, which has this `stat`.
 async fn send(world: &World, mirror: &Arc<Mirror>, path: &RelPath, body: Body, stat: Stat) -> Result<(), JournalError> {
+    // From here on it writes after each call.
+    let _expected = world.journal.expect();
     let Ok(target) = mirror.route(path) else { return look_again(world, mirror, path).await };
     let token = ClientToken::from_random(token_bytes()?);
     let (id, wanted) = (mirror.id, path.clone());

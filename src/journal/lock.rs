@@ -4,10 +4,13 @@
 //! `flock` on `<journal>.lock`: the kernel ends it with the process, however that ends. The file stays and holds
 //! the pid of the last owner; only the lock has meaning. (A lock on the database file itself would be lost as
 //! soon as any other descriptor of that file is closed in this process.)
+//!
+//! A clean end leaves a second line there: how the database file stood, and when it was last checked as a whole. A
+//! start that finds the same file, untouched since, within a day, need not read all of it again.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -15,6 +18,10 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use super::error::JournalError;
+use crate::types::UnixMillis;
+
+/// How long the check of a whole file holds while nobody else touches that file.
+const CHECK_HOLDS: Duration = Duration::from_secs(24 * 3600);
 
 /// How long a daemon waits for the lock: views hold it for microseconds while they look whether a daemon runs.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -23,6 +30,10 @@ const PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Lock {
     file: File,
+    /// When the database was last checked as a whole.
+    checked: Option<UnixMillis>,
+    /// Device and inode of the database as it was opened.
+    opened: Option<(u64, u64)>,
 }
 
 /// Whether a daemon runs on a journal.
@@ -54,7 +65,7 @@ impl Lock {
         let deadline = Instant::now() + PATIENCE;
         loop {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(Self { file }),
+                Ok(()) => return Ok(Self { file, checked: None, opened: None }),
                 Err(Errno::WOULDBLOCK) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(20)),
                 Err(Errno::WOULDBLOCK) => {
                     let mut text = String::new();
@@ -73,12 +84,56 @@ impl Lock {
         self.file.metadata().is_ok_and(|m| m.len() > 0)
     }
 
-    /// Writes our pid, for the message of those who come later.
-    pub(super) fn sign(&mut self) -> std::io::Result<()> {
+    /// Whether the database is the very file that a clean end left within a day of its last check. Call it before
+    /// [`Self::sign`] and before anything opens the database.
+    pub(super) fn still_holds(&mut self, journal: &Path) -> bool {
+        let mut text = String::new();
+        let read = self.file.rewind().and_then(|()| self.file.read_to_string(&mut text));
+        let (Ok(_), Some(stood)) = (read, standing(journal)) else { return false };
+        let Some(marked) = text.lines().nth(1).and_then(|line| line.strip_prefix("closed ")) else { return false };
+        let Some((checked, file)) = marked.split_once(' ') else { return false };
+        let Some(checked) = checked.parse().ok().map(UnixMillis) else { return false };
+        let (now, same) = (UnixMillis::now(), file == stood);
+        let holds = same && checked <= now && now.since(checked) < CHECK_HOLDS;
+        self.checked = holds.then_some(checked);
+        holds
+    }
+
+    /// The database was found whole just now.
+    pub(super) fn checked(&mut self) {
+        self.checked = Some(UnixMillis::now());
+    }
+
+    /// After a clean end, when the database stands alone and nobody has it open for writing.
+    pub(super) fn mark_closed(mut self, journal: &Path) {
+        // Another file at the path is not the one that was checked.
+        if self.opened.is_none() || self.opened != identity(journal) {
+            return;
+        }
+        if let (Some(checked), Some(stands)) = (self.checked, standing(journal)) {
+            // Without the line, the next start checks the file.
+            let _ = writeln!(self.file, "closed {} {stands}", checked.0);
+        }
+    }
+
+    /// Writes our pid, for the message of those who come later, and remembers which file is open.
+    pub(super) fn sign(&mut self, journal: &Path) -> std::io::Result<()> {
+        self.opened = identity(journal);
         self.file.set_len(0)?;
         self.file.rewind()?;
         writeln!(self.file, "{}", std::process::id())
     }
+}
+
+fn identity(journal: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(journal).ok().map(|m| (m.dev(), m.ino()))
+}
+
+/// What changes with every write to the file and with every other file in its place.
+fn standing(journal: &Path) -> Option<String> {
+    let m = std::fs::metadata(journal).ok()?;
+    let (dev, inode, size) = (m.dev(), m.ino(), m.len());
+    Some(format!("{dev} {inode} {size} {}.{:09} {}.{:09}", m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec()))
 }
 
 /// Whether a daemon holds the lock now. Creates and changes nothing.

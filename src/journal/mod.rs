@@ -29,7 +29,7 @@ mod view;
 mod writer;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -43,7 +43,8 @@ pub use tx::{NewAttachment, NewEvent, Tx};
 pub use view::{Counts, Difference, EventFilter, ScanRows, Verification, View};
 
 use host::Claim;
-use writer::{DEPTH, Message};
+pub use writer::Expected;
+use writer::{DEPTH, Message, Shared};
 
 /// What stood at the journal's path when it was opened for writing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,14 +71,14 @@ struct Inner {
     file: Option<(u64, u64)>,
     origin: Origin,
     inbox: mpsc::Sender<Message>,
-    commits: Arc<AtomicU64>,
+    shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Journal {
     /// Opens the journal, or creates it with its folder, and keeps every other daemon off until it is closed.
     ///
-    /// Blocks (up to a second for the lock, and for a check of the whole file).
+    /// Blocks (up to a second for the lock, and for a check of the whole file unless it is as a clean end left it).
     ///
     /// # Errors
     /// `OtherHost` for a journal that belongs to another host, and all that may stand at the path instead.
@@ -97,12 +98,12 @@ impl Journal {
         let (conn, lock, origin) = open::open(path, claim)?;
         let view = View::new(conn, path);
         let (inbox, requests) = mpsc::channel(DEPTH);
-        let commits = Arc::new(AtomicU64::new(0));
-        let counter = Arc::clone(&commits);
-        let thread = writer::start(view, lock, requests, counter).map_err(|e| JournalError::io(path, &e))?;
+        let shared = Arc::new(Shared::default());
+        let seen_by_writer = Arc::clone(&shared);
+        let thread = writer::start(view, lock, requests, seen_by_writer).map_err(|e| JournalError::io(path, &e))?;
         let thread = Mutex::new(thread);
         Ok(Self {
-            inner: Arc::new(Inner { path: path.to_owned(), file: identity(path), origin, inbox, commits, thread }),
+            inner: Arc::new(Inner { path: path.to_owned(), file: identity(path), origin, inbox, shared, thread }),
         })
     }
 
@@ -113,7 +114,13 @@ impl Journal {
 
     /// Commits so far; each is one fsync.
     pub fn commits(&self) -> u64 {
-        self.inner.commits.load(Ordering::Relaxed)
+        self.inner.shared.commits.load(Ordering::Relaxed)
+    }
+
+    /// Tells the writer that a piece of work is under way which writes again soon, until the guard is dropped: with
+    /// many of them a commit waits a few milliseconds to be shared.
+    pub fn expect(&self) -> Expected {
+        Expected::new(&self.inner.shared)
     }
 
     /// Runs `request` in the writer and returns after its changes are durable. An `Err` of `request` undoes what it

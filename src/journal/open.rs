@@ -41,6 +41,8 @@ pub(super) fn open(path: &Path, claim: Claim) -> Result<(Connection, Lock, Origi
     }
     let mut lock = Lock::take(path)?;
     let origin = look_before(path, &lock)?;
+    // A WAL means that the last end was not a clean one.
+    let checked_before = length(&beside(path, "-wal"))?.unwrap_or(0) == 0 && lock.still_holds(path);
     if origin != Origin::Existing {
         create_empty(path)?;
         crash::at(Point::OpenCreated);
@@ -66,11 +68,14 @@ pub(super) fn open(path: &Path, claim: Claim) -> Result<(Connection, Lock, Origi
         let detail = format!("write-ahead logging is not possible there, only `{mode}`");
         return Err(JournalError::Io { path: path.to_owned(), detail });
     }
-    quick_check(&conn, path)?;
+    if !checked_before {
+        quick_check(&conn, path)?;
+        lock.checked();
+    }
     host::check(&conn, path, &Host::here(), claim)?;
     let lost: bool = told(path, conn.query_row("SELECT count(*) FROM loss", [], |row| row.get(0)))?;
     let origin = if lost { Origin::Lost } else { origin };
-    lock.sign().map_err(|e| JournalError::io(&beside(path, ".lock"), &e))?;
+    lock.sign(path).map_err(|e| JournalError::io(&beside(path, ".lock"), &e))?;
     crash::at(Point::OpenSigned);
     Ok((conn, lock, origin))
 }

@@ -75,6 +75,32 @@ async fn requests_that_wait_together_share_a_commit() {
 }
 
 #[tokio::test]
+async fn a_small_group_waits_for_more_while_many_uploads_are_in_flight() {
+    let dir = folder();
+    let path = db(&dir);
+    let (journal, mirror) = tokio::task::spawn_blocking(move || with_mirror(&path)).await.unwrap();
+    let in_flight: Vec<_> = (0..64).map(|_| journal.expect()).collect();
+    let before = journal.commits();
+    // Each comes a moment after the one before, which alone would have been committed by then.
+    let (began, mut sent) = (std::time::Instant::now(), tokio::task::JoinSet::new());
+    for name in ["a", "b", "c", "d"] {
+        let journal = journal.clone();
+        sent.spawn(async move { journal.write(put(mirror, name)).await });
+        tokio::task::yield_now().await;
+    }
+    while let Some(written) = sent.join_next().await {
+        written.unwrap().unwrap();
+    }
+    let took = began.elapsed();
+    assert!(took >= std::time::Duration::from_millis(5), "waited for more: {took:?}");
+    assert!(journal.commits() - before < 4, "shared");
+    drop(in_flight);
+    journal.write(put(mirror, "e")).await.unwrap();
+    assert_eq!(names(&journal, mirror), ["a", "b", "c", "d", "e"]);
+    journal.close();
+}
+
+#[tokio::test]
 async fn a_failed_or_panicking_request_rolls_back_alone() {
     let dir = folder();
     let path = db(&dir);

@@ -143,6 +143,38 @@ fn a_damaged_journal_is_refused_and_kept() {
 }
 
 #[test]
+fn the_whole_file_is_checked_unless_it_is_as_a_clean_end_left_it_today() {
+    let dir = folder();
+    let path = db(&dir);
+    let lock_file = dir.path().join("journal.db.lock");
+    let holds = || super::super::lock::Lock::take(&path).unwrap().still_holds(&path);
+    let (journal, _) = with_mirror(&path);
+    let running = std::fs::read_to_string(&lock_file).unwrap();
+    journal.close();
+    assert!(holds(), "a clean end");
+    let marked = std::fs::read_to_string(&lock_file).unwrap();
+    std::fs::write(&lock_file, &running).unwrap();
+    assert!(!holds(), "a kill leaves no mark");
+    let checked: i64 = marked.lines().nth(1).and_then(|line| line.split(' ').nth(1)).unwrap().parse().unwrap();
+    for (ago_h, expected) in [(23, true), (25, false), (-1, false)] {
+        let other = checked - ago_h * 3_600_000;
+        std::fs::write(&lock_file, marked.replace(&checked.to_string(), &other.to_string())).unwrap();
+        assert_eq!(holds(), expected, "checked {ago_h} h ago");
+    }
+    // The check of that day holds on over further clean ends, and is not made young by them.
+    let checked = (checked - 23 * 3_600_000).to_string();
+    std::fs::write(&lock_file, marked.replace(marked.lines().nth(1).unwrap().split(' ').nth(1).unwrap(), &checked))
+        .unwrap();
+    Journal::open(&path).unwrap().close();
+    assert!(std::fs::read_to_string(&lock_file).unwrap().contains(&checked) && holds());
+    let good = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &good).unwrap();
+    assert!(!holds(), "touched by somebody else");
+    Journal::open(&path).unwrap().close();
+    assert!(holds(), "checked and closed again");
+}
+
+#[test]
 fn an_empty_file_is_new_only_when_nothing_else_is_there() {
     let dir = folder();
     let path = db(&dir);
