@@ -34,6 +34,8 @@ const OTHER_SLOTS: usize = 8;
 const MOST_STORED: usize = 1024;
 /// Longest sleep: the journal is looked at this often even if no bell rings.
 const LONGEST_SLEEP: Duration = Duration::from_secs(5);
+/// While jobs are under way the journal is asked at most this often, so that many slots are filled by one look.
+const REFILL: Duration = Duration::from_millis(5);
 
 /// What a job works on; two jobs with the same key never run at once.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -55,6 +57,8 @@ pub struct Delivery {
     other_turns: Turns<MirrorId>,
     last_lane: HashMap<MirrorId, i64>,
     last_delete: HashMap<MirrorId, CaseArn>,
+    /// When the journal was last asked.
+    filled: Option<Instant>,
     /// When an unsure attempt's case may be swept again: at once, then after the listing grace, which settles it.
     next_sweep: HashMap<AttachmentId, Instant>,
 }
@@ -77,6 +81,7 @@ impl Delivery {
             other_turns: Turns::default(),
             last_lane: HashMap::new(),
             last_delete: HashMap::new(),
+            filled: None,
             next_sweep: HashMap::new(),
         })
     }
@@ -88,7 +93,9 @@ impl Delivery {
     pub async fn run(mut self, stop: CancellationToken, grace: Duration, pulse: Pulse) -> Result<(), JournalError> {
         loop {
             pulse.beat();
-            let wake = match self.fill() {
+            let next_fill =
+                self.filled.map(|at| at + REFILL).filter(|at| !self.jobs.is_empty() && *at > Instant::now());
+            let wake = match next_fill.map_or_else(|| self.fill(), Ok) {
                 Err(error) if error.may_heal() => {
                     self.world.journal_trouble(&error);
                     Instant::now() + LONGEST_SLEEP
@@ -139,6 +146,7 @@ impl Delivery {
     /// Starts every job that is due and has a slot. Returns when to look again.
     fn fill(&mut self) -> Result<Instant, JournalError> {
         let (now, at) = (UnixMillis::now(), Instant::now());
+        self.filled = Some(at);
         if let Some(until) = self.world.weather.paused_until() {
             return Ok(until);
         }

@@ -266,7 +266,31 @@ impl Tx<'_> {
                 at,
             ),
         )?;
-        self.expect_attachment(AttachmentId(self.conn.last_insert_rowid()))
+        Ok(Attachment {
+            id: AttachmentId(self.conn.last_insert_rowid()),
+            mirror: new.mirror,
+            path: new.path.clone(),
+            case: new.case.clone(),
+            name: new.name.clone(),
+            version: new.version,
+            attempt: new.attempt,
+            token: new.token.clone(),
+            file_id: None,
+            stage: Stage::Planned,
+            reason: None,
+            start_open: new.start_open,
+            unsure_since: None,
+            tries: 0,
+            next_attempt: None,
+            last_error: None,
+            last_request_id: None,
+            created_at: at,
+            started_at: None,
+            stored_at: None,
+            completed_at: None,
+            ended_at: None,
+            deleted_at: None,
+        })
     }
 
     /// The attachment that a task holds on to: rows are never removed, so it is there.

@@ -218,7 +218,8 @@ pub fn completed(
         set_verdict(&mut row, Verdict::Scanning, None, now);
         tx.put_file(&row)?;
     }
-    tx.attachment(id)
+    attachment.completed_at.get_or_insert(now);
+    Ok(Some(attachment))
 }
 
 /// A line about a scan that takes long, for whoever asks.

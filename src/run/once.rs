@@ -117,12 +117,20 @@ pub async fn once(config: Config, mut progress: Box<dyn FnMut(&Progress) + Send>
     (summary.attached, summary.bytes) = (files, bytes);
     count_events(&reader, first_event, &mut summary)?;
     for (id, config, holds) in names {
-        for row in reader.files_with(id, "parked", None, usize::MAX)? {
+        let counts = reader.counts(Some(id))?;
+        let count =
+            |words: &[&str]| counts.iter().filter(|(word, _)| words.contains(word)).map(|(_, n)| n).sum::<u64>();
+        // The list of a verdict is found by reading past all others.
+        let rows = |word: &str| match count(&[word]) {
+            0 => Ok(Vec::new()),
+            _ => reader.files_with(id, word, None, usize::MAX),
+        };
+        for row in rows("parked")? {
             if let crate::core::model::Verdict::Parked(code) = row.verdict {
                 summary.parked.push((config.name.clone(), row.path, code, row.note));
             }
         }
-        for row in reader.files_with(id, "deleting", None, usize::MAX)? {
+        for row in rows("deleting")? {
             match row.absent_since {
                 Some(absent) => {
                     summary.waiting_deletes.push((config.name.clone(), row.path, absent.plus(config.delete_grace)))
@@ -134,9 +142,7 @@ pub async fn once(config: Config, mut progress: Box<dyn FnMut(&Progress) + Send>
             let why = h.last_error.unwrap_or_else(|| "it was cut short".to_owned());
             summary.handovers.push((config.name.clone(), h.path, why));
         }
-        let open = ["settling", "queued", "uploading", "scanning"];
-        let counts = reader.counts(Some(id))?;
-        summary.unfinished += counts.iter().filter(|(word, _)| open.contains(word)).map(|(_, n)| n).sum::<u64>();
+        summary.unfinished += count(&["settling", "queued", "uploading", "scanning"]);
         summary.holds.extend(holds.into_iter().map(|hold| (config.name.clone(), hold)));
     }
     drop(reader);

@@ -133,6 +133,7 @@ fn a_new_attachment_is_what_was_asked_for() {
             deleted_at: None,
         }
     );
+    assert_eq!(journal.reader().unwrap().attachment(row.id).unwrap(), Some(row), "told as it is kept");
     journal.close();
 }
 
