@@ -4,7 +4,7 @@
 //! runs in this process and keeps no content; CPU seconds are those of the measured program alone. Nothing here fails
 //! for being slow: it fails when files are not attached.
 //!
-//! `CASEDROP_BENCH=quick` takes small numbers; names after `--` choose items (`attach known large quota latency`).
+//! `CASEDROP_BENCH=quick` takes small numbers; names after `--` choose items (`attach known large latency quota quota10`).
 
 #![allow(
     clippy::print_stdout,
@@ -19,6 +19,7 @@ mod known;
 mod large;
 mod latency;
 mod quota;
+mod quota10;
 mod sink;
 mod stage;
 mod table;
@@ -27,12 +28,13 @@ use table::Table;
 
 type Item = fn(bool, &mut Table) -> anyhow::Result<()>;
 
-const ITEMS: [(&str, Item); 5] = [
+const ITEMS: [(&str, Item); 6] = [
     ("attach", attach::run),
     ("known", known::run),
     ("large", large::run),
     ("latency", latency::run),
     ("quota", quota::run),
+    ("quota10", quota10::run),
 ];
 
 fn main() -> anyhow::Result<()> {
@@ -40,7 +42,8 @@ fn main() -> anyhow::Result<()> {
     // Cargo itself passes `--bench`.
     let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     if let Some(unknown) = wanted.iter().find(|name| ITEMS.iter().all(|(item, _)| item != name)) {
-        anyhow::bail!("no item is called {unknown}: attach, known, large, latency, quota");
+        let names = ITEMS.map(|(item, _)| item).join(", ");
+        anyhow::bail!("no item is called {unknown}: {names}");
     }
     let mut table = Table::default();
     for (name, item) in ITEMS {

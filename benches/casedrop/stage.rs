@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use anyhow::ensure;
 use casedrop_sandbox::{FileStatus, LoggedRequest, NewCase, Op, Sandbox, Settings};
@@ -22,11 +23,16 @@ pub struct Tree {
 impl Tree {
     /// Files of this size, no two alike, over as many cases as they need.
     pub fn new(files: usize, size: usize) -> anyhow::Result<Self> {
+        Self::from(0, files, size)
+    }
+
+    /// The same with numbers from `first` on, which begins a case.
+    pub fn from(first: usize, files: usize, size: usize) -> anyhow::Result<Self> {
         let tree = Self { dir: tempfile::tempdir()?, files };
-        for case in 0..files.div_ceil(FILES_PER_CASE) {
+        for case in first / FILES_PER_CASE..(first + files).div_ceil(FILES_PER_CASE) {
             fs::create_dir(tree.path().join(case_id(case)))?;
         }
-        for file in 0..files {
+        for file in first..first + files {
             let mut content = format!("file {file} of a bench\n").into_bytes();
             content.resize(size.max(content.len()), b'.');
             fs::write(tree.path().join(name(file)), content)?;
@@ -52,7 +58,7 @@ pub fn case_id(case: usize) -> String {
 /// A sandbox that keeps no content, and a journal, for one tree.
 pub struct Stage {
     dir: tempfile::TempDir,
-    pub sandbox: Sandbox,
+    pub sandbox: Arc<Sandbox>,
     root: PathBuf,
     limits: String,
     mirror: String,
@@ -65,12 +71,19 @@ impl Stage {
         settings.discard_content = true;
         change(&mut settings);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let sandbox = runtime.block_on(Sandbox::start(settings))?;
+        let sandbox = Arc::new(runtime.block_on(Sandbox::start(settings))?);
         for case in 0..cases {
             sandbox.add_case(NewCase { case_id: Some(case_id(case)), ..NewCase::titled("bench") });
         }
         let (limits, mirror) = (limits.to_owned(), "settle = \"0s\"\n".to_owned());
         Ok(Self { dir, sandbox, root: root.to_owned(), limits, mirror })
+    }
+
+    /// Another daemon, with a journal of its own, for another tree on the same sandbox.
+    pub fn beside(&self, root: &Path) -> anyhow::Result<Self> {
+        let (limits, mirror) = (self.limits.clone(), self.mirror.clone());
+        let sandbox = Arc::clone(&self.sandbox);
+        Ok(Self { dir: tempfile::tempdir()?, sandbox, root: root.to_owned(), limits, mirror })
     }
 
     /// The same with other keys for the mirror.
