@@ -221,7 +221,8 @@ pub struct World {
     pub weather: Weather,
     /// Rung when the journal may hold new work for delivery.
     pub work: Notify,
-    /// Rung when a loop has run out of work: `sync` then looks whether it is over.
+    /// Rung when a loop has run out of work or has looked for the first time: `sync` then asks whether it is over,
+    /// `run` whether it is ready.
     pub rest: Notify,
     /// Attempts on their way to the follow-up: more than it can ask about in one round, so that it never starves.
     pub follow: mpsc::Sender<Attachment>,

@@ -188,6 +188,13 @@ impl MirrorLoop {
         self.flag_restless().await
     }
 
+    /// The first look is over: the daemon may be ready.
+    fn planned(&self) {
+        if !self.progress.planned.swap(true, Ordering::AcqRel) {
+            self.world.rest.notify_one();
+        }
+    }
+
     fn mono(&self) -> Mono {
         Mono(u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
@@ -227,7 +234,7 @@ impl MirrorLoop {
                 }
             }
         }
-        self.progress.planned.store(true, Ordering::Release);
+        self.planned();
         self.next_pass = Instant::now() + RETRY;
         // What rang is seen by that pass; left ringing, the bell would bring the loop round without a rest.
         drop(self.mirror.bell.take());
@@ -287,7 +294,7 @@ impl MirrorLoop {
         self.next_pass = began + RETRY;
         self.settler.everywhere();
         let Some(root) = self.healthy_root().await? else {
-            self.progress.planned.store(true, Ordering::Release);
+            self.planned();
             return Ok(false);
         };
         let Some(pass) = self.observe(Arc::clone(&root), None, pulse).await? else { return Ok(false) };
@@ -312,7 +319,7 @@ impl MirrorLoop {
             next = next.min(Instant::now() + end.max(Duration::from_secs(1)).max(took));
         }
         self.next_pass = next;
-        self.progress.planned.store(true, Ordering::Release);
+        self.planned();
         Ok(true)
     }
 

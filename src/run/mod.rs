@@ -10,6 +10,7 @@ mod once;
 mod signals;
 
 use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -76,6 +77,7 @@ async fn turn(
     let reader = engine.world.journal.reader()?;
     let (mut ready, mut told, mut fed) = (false, Instant::now(), Instant::now());
     let mut stuck_since: Option<Instant> = None;
+    let world = Arc::clone(&engine.world);
     let left = loop {
         tokio::select! {
             fatal = engine.broken() => {
@@ -89,6 +91,8 @@ async fn turn(
                     break Left::Reloaded(Box::new(next));
                 }
             }
+            // Readiness is told at once.
+            () = world.rest.notified(), if !ready => {}
             () = time::sleep(TICK) => {}
         }
         if let Err(error) = engine.world.journal.in_place() {
