@@ -138,6 +138,7 @@ fn settle(conn: &Connection) -> rusqlite::Result<()> {
          PRAGMA foreign_keys = ON;
          PRAGMA trusted_schema = OFF;
          PRAGMA journal_size_limit = 16777216;
+         PRAGMA wal_autocheckpoint = 3000;
          PRAGMA mmap_size = 0;
          PRAGMA cache_size = -2048;
          PRAGMA temp_store = MEMORY;",
