@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::{Notify, OnceCell, mpsc};
+use tokio::sync::{Notify, OnceCell, Semaphore, mpsc};
 
 use crate::aws::{Client, Failure, Next};
 use crate::config;
@@ -19,6 +19,9 @@ use crate::tags;
 use crate::types::{FileId, RelPath, UnixMillis};
 use crate::watch::Bell;
 use crate::weather::Weather;
+
+/// Files of one mirror that are opened at the same time.
+const MOST_OPENING: usize = 4;
 
 /// One mirror at work.
 #[derive(Debug)]
@@ -40,6 +43,9 @@ pub struct Mirror {
     /// Hand-overs of an earlier configuration may still be open.
     moves_left: AtomicBool,
     handover_fault: Mutex<Option<String>>,
+    /// Turns at opening files for upload: a few threads are enough for any number of uploads, and a folder that hangs
+    /// holds no more than these.
+    pub opening: Semaphore,
 }
 
 impl Mirror {
@@ -56,6 +62,7 @@ impl Mirror {
             handover: Notify::new(),
             moves_left: AtomicBool::new(false),
             handover_fault: Mutex::default(),
+            opening: Semaphore::new(MOST_OPENING),
         }
     }
 

@@ -272,6 +272,8 @@ async fn look_again(world: &World, mirror: &Mirror, path: &RelPath) -> Result<()
 /// # Errors
 /// It is not there to be read as a regular file, or nothing can be opened at all.
 async fn open(mirror: &Arc<Mirror>, path: &RelPath) -> io::Result<(Arc<File>, Stat)> {
+    // Never closed, so there is always a turn.
+    let _turn = mirror.opening.acquire().await.map_err(io::Error::other)?;
     let (mirror, path) = (Arc::clone(mirror), path.clone());
     let opened = host::blocking(move || {
         let root = scan::open_root(&mirror.config.path).map_err(io::Error::from)?;

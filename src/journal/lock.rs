@@ -18,6 +18,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use super::error::JournalError;
+use super::identity;
 use crate::types::UnixMillis;
 
 /// How long the check of a whole file holds while nobody else touches that file.
@@ -123,10 +124,6 @@ impl Lock {
         self.file.rewind()?;
         writeln!(self.file, "{}", std::process::id())
     }
-}
-
-fn identity(journal: &Path) -> Option<(u64, u64)> {
-    std::fs::metadata(journal).ok().map(|m| (m.dev(), m.ino()))
 }
 
 /// What changes with every write to the file and with every other file in its place.
