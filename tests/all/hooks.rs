@@ -14,7 +14,8 @@ fn hook(stage: &mut Stage, on: &str, timeout: &str, more: &str) -> PathBuf {
     let (told, script) = (stage.dir.path().join("told"), stage.dir.path().join("hook.sh"));
     fs::create_dir_all(&told).unwrap();
     let text = format!(
-        "env > \"$1/env\"\ncat > \"$1/draft.$$\"\n\
+        // A daemon that is killed before it has handed the text over leaves a hook with nothing to read.
+        "env > \"$1/env\"\ncat > \"$1/draft.$$\"\n[ -s \"$1/draft.$$\" ] || exit 9\n\
          mv \"$1/draft.$$\" \"$1/$(date +%s%N).$CASEDROP_DELIVERY.$CASEDROP_TRY.json\"\n{more}\n"
     );
     fs::write(&script, text).unwrap();
