@@ -19,6 +19,9 @@ const EASE: f64 = 0.9;
 /// The same, when the last reduction was fewer than [`THICK`] successes ago.
 const BACK_OFF: f64 = 0.5;
 const THICK: f64 = 10.0;
+/// Time without a throttle counts like successes at this share of the configured rate. By calls alone, one that was
+/// pushed far down while others began would take a day to find back to 1/s.
+const SHARE: f64 = 0.1;
 /// How much steeper the curve is beyond the limit: the others may have left.
 const PROBE: f64 = 10.0;
 /// The rate never falls below this share of the configured one: probing must go on.
@@ -94,12 +97,14 @@ impl Bucket {
     }
 
     /// The service took a call: recover.
-    pub fn succeeded(&mut self, _now: Duration) {
+    pub fn succeeded(&mut self, now: Duration) {
         if self.rate >= self.ceiling {
             return;
         }
         self.successes += 1.0;
-        let distance = self.successes / PLATEAU - 1.0;
+        let unthrottled_s = self.reduced_at.map_or(Duration::ZERO, |at| now.saturating_sub(at)).as_secs_f64();
+        let progress = self.successes.max(unthrottled_s * self.ceiling * SHARE);
+        let distance = progress / PLATEAU - 1.0;
         let steepness = if distance > 0.0 { PROBE } else { 1.0 };
         let target = self.limit * (1.0 + (1.0 - EASE) * steepness * distance.powi(3));
         self.rate = self.rate.max(target).min(self.ceiling);
@@ -185,6 +190,23 @@ mod tests {
         }
         assert!((100..1500).contains(&calls), "{calls}");
         assert_eq!(bucket.rate(), 2.0);
+    }
+
+    #[test]
+    fn pushed_far_down_it_finds_back_in_hours_not_in_days() {
+        for (ceiling, most_s) in [(1.0, 15_000.0), (2.0, 7_500.0), (10.0, 1_500.0)] {
+            let mut bucket = Bucket::new(ceiling, 3);
+            for n in 0..12 {
+                bucket.throttled(seconds(f64::from(n) * 1000.0));
+            }
+            let began = seconds(11_000.0);
+            let mut now = began;
+            while bucket.is_slowed() && (now - began).as_secs_f64() < most_s {
+                now += bucket.reserve(now);
+                bucket.succeeded(now);
+            }
+            assert!(!bucket.is_slowed(), "{ceiling}/s: {} after {most_s} s", bucket.rate());
+        }
     }
 
     proptest! {
