@@ -64,6 +64,11 @@ impl Stage {
         self.dir.path().join("root")
     }
 
+    /// A place beside the root, on the same disk.
+    pub fn beside(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
     /// The configuration with these lines for its one mirror.
     pub fn config(&self, mirror: &str) -> Config {
         let text = format!(
