@@ -75,7 +75,7 @@ pub fn run(seed: u64, limit: usize) -> Report {
     let disk = Arc::new(Mutex::new(Disk::new(stage.root(), stage.beside("away"))));
     let policy = if keep { "keep" } else { "propagate" };
     let mirror = format!("delete = \"{policy}\"\ndelete_budget = \"{budget}\"\ndelete_grace = \"60s\"\n");
-    let naming = stage.config(&mirror).mirrors[0].naming.clone();
+    let naming = stage.config(&mirror).mirrors[0].naming;
     let judge = Judge::new(Arc::clone(&disk), naming, keep);
     stage.line.set_judge(judge.clone());
     let sim = Sim { stage, disk, judge, mirror, seed, service_faults: Cell::new(0) };
@@ -234,7 +234,7 @@ impl Sim {
                     self.take(&Step::Retry, Some(process)).await;
                 }
                 let held = process.engine.world.mirrors[0].hold_code();
-                if waited.as_secs() % 100 == 0 && held.is_some_and(|code| code != HoldCode::Auth) {
+                if waited.as_secs().is_multiple_of(100) && held.is_some_and(|code| code != HoldCode::Auth) {
                     self.take(&Step::Release, Some(process)).await;
                 }
                 if waited.as_secs() > 120 && self.is_quiet(process) {

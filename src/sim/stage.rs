@@ -152,7 +152,8 @@ impl Process {
                 fatal = self.engine.broken() => return Err(fatal.to_string()),
                 () = sleep_until(next) => {}
             }
-            if let Err(error) = self.engine.show_auth().await {
+            let looked = self.engine.watch_clock().await;
+            if let Err(error) = looked.and(self.engine.show_auth().await) {
                 self.engine.world.journal_trouble(&error);
             }
             if Instant::now() >= until {
