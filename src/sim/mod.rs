@@ -100,7 +100,10 @@ fn any_course_of_events_ends_with_both_sides_equal() {
     );
     let failed = failed.into_inner().unwrap();
     assert!(failed.is_empty(), "{}", failed.join("\n\n"));
-    assert!(sum.kills > seeds / 2 && sum.network_faults > seeds && sum.service_faults > seeds / 2, "too peaceful");
+    assert!(
+        sum.kills >= seeds / 2 && sum.network_faults >= seeds / 4 && sum.service_faults >= seeds / 2,
+        "too peaceful"
+    );
 }
 
 #[test]

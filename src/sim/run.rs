@@ -183,7 +183,13 @@ impl Sim {
                     let mirror = "m".to_owned();
                     let request = match step {
                         Step::Retry => Request::Retry { mirror, paths: Vec::new() },
-                        _ => Request::Release { mirror, count: 1_000 },
+                        _ => {
+                            // A person reads what `release` shows, and types it.
+                            let (world, held) = (&process.engine.world, &process.engine.world.mirrors[0]);
+                            let holds = held.holds().iter().map(|hold| hold.code.as_str().to_owned()).collect();
+                            let count = world.journal.reader().unwrap().waiting_deletes(held.id).unwrap();
+                            Request::Release { mirror, holds, count }
+                        }
                     };
                     if matches!(step, Step::Release) {
                         self.disk.lock().unwrap().released();
@@ -233,8 +239,8 @@ impl Sim {
                     asked = true;
                     self.take(&Step::Retry, Some(process)).await;
                 }
-                let held = process.engine.world.mirrors[0].hold_code();
-                if waited.as_secs().is_multiple_of(100) && held.is_some_and(|code| code != HoldCode::Auth) {
+                let held = process.engine.world.mirrors[0].holds();
+                if waited.as_secs().is_multiple_of(100) && held.iter().any(|hold| hold.code != HoldCode::Auth) {
                     self.take(&Step::Release, Some(process)).await;
                 }
                 if waited.as_secs() > 120 && self.is_quiet(process) {
