@@ -1,6 +1,7 @@
 //! What must hold at every moment, and at the end (DESIGN §7).
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use casedrop_sandbox::{FileStatus, LedgerFile, LoggedRequest, Op};
@@ -9,8 +10,9 @@ use super::disk::Disk;
 use super::stage::{Process, Stage};
 use crate::core::model::{Attachment, FileRow, ParkCode, Stage as AttachmentStage, Verdict};
 use crate::core::naming::FileNaming;
+use crate::core::plan;
 use crate::host::simulated;
-use crate::tags;
+use crate::journal::Reader;
 use crate::types::{FileId, RelPath};
 
 /// The grace of every simulated mirror.
@@ -23,6 +25,7 @@ pub struct Judge(Arc<Mutex<State>>);
 
 struct State {
     disk: Arc<Mutex<Disk>>,
+    journal: PathBuf,
     naming: FileNaming,
     keep: bool,
     /// When the wall clock last jumped forward: times that are journaled before it look older than they are.
@@ -38,8 +41,8 @@ impl std::fmt::Debug for State {
 }
 
 impl Judge {
-    pub fn new(disk: Arc<Mutex<Disk>>, naming: FileNaming, keep: bool) -> Self {
-        let state = State { disk, naming, keep, jumped: i64::MIN, broken: Vec::new(), deletes: 0 };
+    pub fn new(disk: Arc<Mutex<Disk>>, journal: PathBuf, naming: FileNaming, keep: bool) -> Self {
+        let state = State { disk, journal, naming, keep, jumped: i64::MIN, broken: Vec::new(), deletes: 0 };
         Self(Arc::new(Mutex::new(state)))
     }
 
@@ -57,8 +60,8 @@ impl Judge {
         self.0.lock().unwrap().deletes
     }
 
-    /// A file is gone at Connect; `left` is what is still there.
-    pub fn deleted(&self, file: &LedgerFile, left: &[LedgerFile]) {
+    /// A file is gone at Connect.
+    pub fn deleted(&self, file: &LedgerFile) {
         let state = &mut *self.0.lock().unwrap();
         let mut broken = |text: &str| {
             let known = state.disk.lock().unwrap().tree().clone();
@@ -71,13 +74,22 @@ impl Judge {
             return;
         }
         state.deletes += 1;
-        let path = file.tags.get(tags::PATH);
-        let stands_in = |other: &LedgerFile| {
-            let same = other.file_name == file.file_name || other.sha256 == file.sha256;
-            !other.foreign && other.status == FileStatus::Approved && (same || other.tags.get(tags::PATH) == path)
+        let reader = Reader::open(&state.journal).unwrap();
+        let id = FileId::new(&*file.file_id).unwrap();
+        let Some(known) = reader.attachment_by_file_id(&id).unwrap() else {
+            return broken("invariant 9: deleted without being known");
         };
-        if left.iter().any(stands_in) {
-            return;
+        match known.reason.as_deref() {
+            Some(plan::ABSENT) => {}
+            Some(plan::REPLACED) => {
+                let others = reader.attachments_of(known.mirror, &known.path).unwrap();
+                if !others.iter().any(|a| a.id > known.id && a.completed_at.is_some()) {
+                    broken("invariant 8: replaced by nothing");
+                }
+                return;
+            }
+            // The clean-up of an attempt that the journal never knew to be visible.
+            _ => return,
         }
         if state.keep {
             return broken("invariant 2: deleted although the policy keeps it");
@@ -99,7 +111,13 @@ impl Judge {
 }
 
 /// What does not hold once all is quiet.
-pub fn verdict_at_the_end(stage: &Stage, process: &Process, disk: &Disk, foreign: &str, keep: bool) -> Vec<String> {
+pub fn verdict_at_the_end(
+    stage: &Stage,
+    process: &Process,
+    disk: &Disk,
+    foreign: &str,
+    (keep, loose_names): (bool, bool),
+) -> Vec<String> {
     let mut broken = Vec::new();
     let mirror = &process.engine.world.mirrors[0];
     let reader = process.engine.world.journal.reader().unwrap();
@@ -138,6 +156,8 @@ pub fn verdict_at_the_end(stage: &Stage, process: &Process, disk: &Disk, foreign
                     ParkCode::TooLarge => content.len() > 4_096,
                     ParkCode::TypeNotAllowed => path.ends_with(".zip"),
                     ParkCode::Rejected => path.ends_with("virus.txt"),
+                    // Where a case takes no name twice, the rejected record of this very content keeps its name.
+                    ParkCode::Conflict => path.ends_with("virus.txt") && loose_names,
                     _ => false,
                 };
                 if !expected {

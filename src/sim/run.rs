@@ -75,11 +75,12 @@ pub fn run(seed: u64, limit: usize) -> Report {
     let disk = Arc::new(Mutex::new(Disk::new(stage.root(), stage.beside("away"))));
     let policy = if keep { "keep" } else { "propagate" };
     let mirror = format!("delete = \"{policy}\"\ndelete_budget = \"{budget}\"\ndelete_grace = \"60s\"\n");
-    let naming = stage.config(&mirror).mirrors[0].naming;
-    let judge = Judge::new(Arc::clone(&disk), naming, keep);
+    let config = stage.config(&mirror);
+    let judge = Judge::new(Arc::clone(&disk), config.journal_path.clone(), config.mirrors[0].naming, keep);
     stage.line.set_judge(judge.clone());
     let sim = Sim { stage, disk, judge, mirror, seed, service_faults: Cell::new(0) };
-    sim.go(limit, &foreign, keep)
+    let loose_names = switches.duplicate_name != Switches::DEFAULT.duplicate_name;
+    sim.go(limit, &foreign, (keep, loose_names))
 }
 
 impl Sim {
@@ -93,7 +94,7 @@ impl Sim {
         self.stage.config(&format!("{}{more}", self.mirror))
     }
 
-    fn go(&self, limit: usize, foreign: &str, keep: bool) -> Report {
+    fn go(&self, limit: usize, foreign: &str, policy: (bool, bool)) -> Report {
         let steps: Vec<Step> = course::steps(self.seed).into_iter().take(limit).collect();
         let mut report = Report { steps: steps.len(), ..Report::default() };
         let (next, config) = (Cell::new(0), Cell::new(0));
@@ -140,7 +141,7 @@ impl Sim {
         }
         report.broken.extend(self.judge.broken());
         if report.broken.is_empty() {
-            report.broken.extend(self.peace(foreign, keep, &mut report.lives));
+            report.broken.extend(self.peace(foreign, policy, &mut report.lives));
         }
         let requests = self.stage.sandbox.requests();
         report.broken.extend(judge::storms(&requests, 5, 5, report.lives));
@@ -216,7 +217,7 @@ impl Sim {
 
     /// All trouble ends; a person does what only a person can. Then everything comes to its end (invariant 12), a
     /// restart finds nothing to do (13, 14), and both sides are equal.
-    fn peace(&self, foreign: &str, keep: bool, lives: &mut u64) -> Vec<String> {
+    fn peace(&self, foreign: &str, policy: (bool, bool), lives: &mut u64) -> Vec<String> {
         let host = &self.stage.host;
         self.count_service_faults();
         self.stage.sandbox.set_faults(Vec::new());
@@ -252,7 +253,7 @@ impl Sim {
                 }
             }
             let disk = self.disk.lock().unwrap();
-            broken.borrow_mut().extend(judge::verdict_at_the_end(&self.stage, process, &disk, foreign, keep));
+            broken.borrow_mut().extend(judge::verdict_at_the_end(&self.stage, process, &disk, foreign, policy));
             Ok(())
         });
         let mut broken = broken.into_inner();

@@ -109,7 +109,7 @@ impl Line {
         let answer = self.sandbox.answer(request).await;
         if let (true, Some(judge)) = (deletes, self.judge.get()) {
             for file in self.sandbox.deleted().iter().skip(known) {
-                judge.deleted(file, &self.sandbox.ledger());
+                judge.deleted(file);
             }
         }
         match &answer {
