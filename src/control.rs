@@ -255,18 +255,7 @@ async fn serve(world: Arc<World>, stream: UnixStream) {
     }
     let answer: Result<Reply, String> = match serde_json::from_str::<Request>(&line) {
         Ok(Request::Look { mirror, ticket }) => Ok(look(&world, &mirror, ticket)),
-        Ok(request) => {
-            crash::at(Point::ControlHeard);
-            let asked = request.clone();
-            match world.journal.write(move |tx| act(tx, &asked)).await {
-                Ok(answer) => {
-                    crash::at(Point::ControlDone);
-                    after(&world, &request).await;
-                    answer
-                }
-                Err(error) => Err(error.to_string()),
-            }
-        }
+        Ok(request) => perform(&world, &request).await,
         Err(error) => Err(format!("not a request: {error}")),
     };
     if let Ok(mut text) = serde_json::to_vec(&answer) {
@@ -274,6 +263,16 @@ async fn serve(world: Arc<World>, stream: UnixStream) {
         // Who asked may be gone.
         let _ = write.write_all(&text).await;
     }
+}
+
+/// Does what a person asks for, and lets the loops see it.
+pub async fn perform(world: &World, request: &Request) -> Result<Reply, String> {
+    crash::at(Point::ControlHeard);
+    let asked = request.clone();
+    let answer = world.journal.write(move |tx| act(tx, &asked)).await.map_err(|error| error.to_string())?;
+    crash::at(Point::ControlDone);
+    after(world, request).await;
+    answer
 }
 
 /// Rings for a full pass, or says what became of one that was asked for.

@@ -134,7 +134,7 @@ impl Mirror {
 
     /// Whether any hold is in force: deletes that follow from an absence wait.
     pub fn stops_deletes(&self) -> bool {
-        self.any_hold(|_| true)
+        self.any_hold(HoldCode::stops_deletes)
     }
 
     /// Whether a hold keeps this attachment from being deleted: any hold, what is to go because its file is gone;

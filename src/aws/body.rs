@@ -98,6 +98,8 @@ fn longer(size: u64) -> io::Error {
 }
 
 fn read_small(file: &File, size: u64) -> io::Result<(Bytes, Sent)> {
+    #[cfg(test)]
+    crate::host::simulated::disk_call().map_err(io::Error::from)?;
     let size_here = usize::try_from(size).map_err(io::Error::other)?;
     // One byte more than declared, to see whether the file grew.
     let mut buffer = vec![0; size_here + 1];

@@ -453,6 +453,12 @@ impl HoldCode {
         }
     }
 
+    /// Whether it stops the deletes that follow from an absence (invariant 3). Refused credentials do not: they pause
+    /// every call, and the hold ends with the next call that is answered, which may have to be a delete.
+    pub fn stops_deletes(self) -> bool {
+        self != Self::Auth
+    }
+
     /// Whether uploads stop too, or only deletes.
     pub fn stops_uploads(self) -> bool {
         // Not `auth`: the calls themselves are what finds out that the credentials are good again.

@@ -386,6 +386,10 @@ fn absent(known: &Known, rules: Rules, now: UnixMillis) -> Step {
             // Kept so far by a policy that has changed: the grace starts now, not then.
             Step::BeginGrace { delete_after: now.plus(rules.delete_grace) }
         }
+        (Some(since), true) if since > now => {
+            // The wall clock was stepped back: by the old time the grace would not end for as long as that.
+            Step::BeginGrace { delete_after: now.plus(rules.delete_grace) }
+        }
         (Some(since), true) if !scanning && now >= since.plus(rules.delete_grace) => Step::DeleteDue,
         (Some(_), true) => Step::Nothing,
     }

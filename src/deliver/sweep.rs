@@ -48,7 +48,7 @@ pub(super) async fn sweep(world: Arc<World>, attachment: Attachment) -> Result<(
             for file in &found {
                 record::sweep_found(tx, id, file, now)?;
             }
-            if settles { record::swept(tx, id, now) } else { Ok(()) }
+            if settles { record::swept(tx, id, now) } else { record::still_unsure(tx, id, now) }
         })
         .await?;
     crash::at(Point::SweepRecorded);

@@ -11,6 +11,7 @@ use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -46,6 +47,11 @@ impl Dice {
         self.next() % end.max(1)
     }
 
+    /// One of them.
+    pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+        &from[usize::try_from(self.below(from.len() as u64)).unwrap()]
+    }
+
     /// True in one of `n` cases.
     pub fn one_in(&mut self, n: u64) -> bool {
         self.below(n) == 0
@@ -65,6 +71,13 @@ struct State {
     wall_offset: i64,
     /// Longest time that blocking work takes.
     slowness: Duration,
+    /// Of what happens to the program.
+    trouble: Dice,
+    /// One call to the file system in so many fails; 0 is none.
+    disk_faults_one_in: u64,
+    disk_faults: u64,
+    /// Done in the so-many-th call to the file system from now.
+    race: Option<(u64, Box<dyn FnOnce()>)>,
     /// Moments at which the process could have been killed so far, and the one at which it is.
     points: u64,
     kill_at: Option<u64>,
@@ -75,6 +88,12 @@ struct State {
 impl State {
     fn true_time(&self) -> i64 {
         self.base + i64::try_from(self.passed.as_millis()).unwrap()
+    }
+
+    fn die(&mut self, moment: &'static str) {
+        self.killed = Some(moment);
+        self.kill_at = None;
+        self.death.notify_one();
     }
 
     /// Nothing can go on at this time: the next timer's time it is.
@@ -99,6 +118,10 @@ impl Host {
             timers_set: 0,
             wall_offset: 0,
             slowness: Duration::ZERO,
+            trouble: Dice::new(!seed),
+            disk_faults_one_in: 0,
+            disk_faults: 0,
+            race: None,
             points: 0,
             kill_at: None,
             killed: None,
@@ -122,13 +145,17 @@ impl Host {
         builder.build().unwrap()
     }
 
-    /// Nothing runs for this long.
+    /// Time goes by and nothing runs: between two processes, or while the host sleeps. The monotonic clock stands.
     pub fn pass(&self, time: Duration) {
-        with(|state| state.passed += time);
+        with(|state| state.base += i64::try_from(time.as_millis()).unwrap());
     }
 
     pub fn true_time(&self) -> i64 {
         true_time().unwrap()
+    }
+
+    pub fn wall_offset(&self) -> i64 {
+        with(|state| state.wall_offset).unwrap()
     }
 
     pub fn set_wall_offset(&self, ms: i64) {
@@ -138,6 +165,36 @@ impl Host {
     /// Kills the process at the `nth` moment from now, 1 being the next.
     pub fn kill_at(&self, nth: u64) {
         with(|state| state.kill_at = Some(state.points + nth));
+    }
+
+    /// No kill that was announced comes.
+    pub fn no_kill(&self) {
+        with(|state| state.kill_at = None);
+    }
+
+    /// Kills the process where it stands.
+    pub fn kill_now(&self) {
+        with(|state| state.die("while it waited"));
+    }
+
+    /// From now on one call to the file system in so many fails; 0 is none.
+    pub fn set_disk_faults(&self, one_in: u64) {
+        with(|state| state.disk_faults_one_in = one_in);
+    }
+
+    /// Calls to the file system that failed so far.
+    pub fn disk_faults(&self) -> u64 {
+        with(|state| state.disk_faults).unwrap()
+    }
+
+    /// Does `act` within the `nth` call to the file system from now.
+    pub fn at_disk_call(&self, nth: u64, act: Box<dyn FnOnce()>) {
+        with(|state| state.race = Some((nth, act)));
+    }
+
+    /// The disk is well and nobody races.
+    pub fn clear_disk_trouble(&self) {
+        with(|state| (state.disk_faults_one_in, state.race) = (0, None));
     }
 
     /// Resolves when the process is killed, with the name of the moment. From then on it does nothing more.
@@ -157,11 +214,6 @@ impl Host {
             state.killed = None;
             state.timers.clear();
         });
-    }
-
-    /// Moments so far.
-    pub fn points(&self) -> u64 {
-        with(|state| state.points).unwrap()
     }
 
     pub fn set_slowness(&self, longest: Duration) {
@@ -250,15 +302,34 @@ pub async fn point(name: &'static str) {
     let dead = with(|state| {
         state.points += 1;
         if state.killed.is_none() && state.kill_at == Some(state.points) {
-            state.killed = Some(name);
-            state.kill_at = None;
-            state.death.notify_one();
+            state.die(name);
         }
         state.killed.is_some()
     });
     if dead == Some(true) {
         std::future::pending::<()>().await;
     }
+}
+
+/// A call to the file system: somebody may be at work in the folder at this very moment, or the call fails.
+///
+/// # Errors
+/// Never "no such file": that would be a lie about the disk, and true absences come from true removals.
+pub fn disk_call() -> Result<(), Errno> {
+    let race = with(|state| {
+        let (left, _) = state.race.as_mut()?;
+        *left = left.saturating_sub(1);
+        if *left == 0 { state.race.take() } else { None }
+    });
+    if let Some((_, act)) = race.flatten() {
+        act();
+    }
+    let fails = with(|state| {
+        let fails = state.disk_faults_one_in > 0 && state.trouble.one_in(state.disk_faults_one_in);
+        state.disk_faults += u64::from(fails);
+        fails.then(|| *state.trouble.pick(&[Errno::IO, Errno::ACCESS, Errno::STALE, Errno::MFILE, Errno::BUSY]))
+    });
+    fails.flatten().map_or(Ok(()), Err)
 }
 
 /// Does the work now; what it found is known a little later.

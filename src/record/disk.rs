@@ -250,6 +250,13 @@ fn apply(
             // Only what is approved counts as attached (invariant 11).
             let scanning = view.under_way().is_some_and(|a| a.stage == Stage::Completed);
             let verdict = if scanning { Verdict::Scanning } else { Verdict::Attached };
+            // What stood there last may never have been read (too large, unreadable): the row tells what is kept.
+            if row.hash.is_none()
+                && let Some(kept) = view.under_way().filter(|_| scanning).or_else(|| view.approved())
+            {
+                row.stat.size = kept.version.size;
+                row.hash = Some(kept.version.hash);
+            }
             let why = if view.is_kept() { BY_HAND } else { "gone here; kept at Connect (delete = \"keep\")" };
             set_verdict(&mut row, verdict, Some(why.into()), now);
             note(tx, now, of, None, EventKind::Kept, json!({ "text": "gone here, kept at Connect" }))?;

@@ -238,3 +238,14 @@ pub fn swept(tx: &Tx<'_>, id: AttachmentId, now: UnixMillis) -> Result<()> {
     attachment.unsure_since = None;
     tx.put_attachment(&attachment, now)
 }
+
+/// A sweep came too early to settle it. A doubt that began in the future, by a wall clock that was stepped back since,
+/// begins now, or it would last as long as the step.
+pub fn still_unsure(tx: &Tx<'_>, id: AttachmentId, now: UnixMillis) -> Result<()> {
+    let mut attachment = tx.expect_attachment(id)?;
+    if attachment.unsure_since.is_none_or(|since| since <= now) {
+        return Ok(());
+    }
+    attachment.unsure_since = Some(now);
+    tx.put_attachment(&attachment, now)
+}

@@ -25,7 +25,9 @@ pub use attempt::{
 };
 pub use convert::{convert_failed, put_off};
 pub use disk::{delete, known, look, restless};
-pub use ending::{LISTING_GRACE, approved, delete_failed, deleted, failed, rejected, sweep_found, swept, vanished};
+pub use ending::{
+    LISTING_GRACE, approved, delete_failed, deleted, failed, rejected, still_unsure, sweep_found, swept, vanished,
+};
 pub use handover::{
     Order, Wanted, begin as begin_handover, cancelled, done, handover_failed, handovers_wait, name_taken, whole,
 };

@@ -62,6 +62,8 @@ pub fn read_hash(file: &File, expected: Option<&Stat>, stop: &dyn Fn() -> bool) 
         if stop() {
             return Err(ReadFault::Stopped);
         }
+        #[cfg(test)]
+        crate::host::simulated::disk_call().map_err(io::Error::from)?;
         let read = match file.read_at(&mut buffer, count) {
             Ok(0) => break,
             Ok(read) => read,

@@ -45,6 +45,8 @@ impl Listing {
                 Err(Errno::INTR) => continue,
                 Err(e) => return Err(e),
             };
+            #[cfg(test)]
+            crate::host::simulated::disk_call()?;
             let name = entry.file_name();
             if matches!(name.to_bytes(), b"." | b".." | b"") {
                 continue;

@@ -9,6 +9,8 @@ use rustix::io::{Errno, retry_on_intr};
 
 use super::OtherKind;
 use crate::core::model::Stat;
+#[cfg(test)]
+use crate::host::simulated;
 
 /// Which mount something lies on: the mount's id, or the device where the kernel does not tell it (before 5.8).
 ///
@@ -66,6 +68,8 @@ pub(super) fn is_exhausted(errno: Errno) -> bool {
 }
 
 fn look(fd: impl AsFd, name: &CStr, flags: AtFlags) -> Result<Seen, Errno> {
+    #[cfg(test)]
+    simulated::disk_call()?;
     let fd = fd.as_fd();
     let x = retry_on_intr(|| statx(fd, name, flags, MASK))?;
     let dev = makedev(x.stx_dev_major, x.stx_dev_minor);
@@ -100,6 +104,8 @@ pub(super) fn other_kind(kind: FileType) -> OtherKind {
 /// `ELOOP`: a folder on the way is a symbolic link (or the last name is one, unless `flags` hold `PATH`);
 /// `EXDEV`: a mount is on the way or at the end.
 pub(super) fn open_below(dir: impl AsFd, mount: Mount, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+    #[cfg(test)]
+    simulated::disk_call()?;
     let dir = dir.as_fd();
     let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let resolve =

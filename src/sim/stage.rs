@@ -64,6 +64,11 @@ impl Stage {
         self.dir.path().join("root")
     }
 
+    /// A place beside the root, on the same disk.
+    pub fn beside(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
     /// The configuration with these lines for its one mirror.
     pub fn config(&self, mirror: &str) -> Config {
         let text = format!(
@@ -147,7 +152,8 @@ impl Process {
                 fatal = self.engine.broken() => return Err(fatal.to_string()),
                 () = sleep_until(next) => {}
             }
-            if let Err(error) = self.engine.show_auth().await {
+            let looked = self.engine.watch_clock().await;
+            if let Err(error) = looked.and(self.engine.show_auth().await) {
                 self.engine.world.journal_trouble(&error);
             }
             if Instant::now() >= until {

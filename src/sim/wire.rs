@@ -1,11 +1,12 @@
 //! The way to the sandbox: slow, and as faulty as the course of events wants it.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use casedrop_sandbox::Sandbox;
 
+use super::judge::Judge;
 use super::trace::Trace;
 use crate::aws::in_process::{Answer, NoAnswer, Sent, Wire};
 use crate::host::simulated::{self, Dice};
@@ -40,12 +41,18 @@ pub struct Line {
     sandbox: Sandbox,
     state: Arc<Mutex<State>>,
     trace: Trace,
+    judge: Arc<OnceLock<Judge>>,
 }
 
 impl Line {
     pub fn new(sandbox: Sandbox, seed: u64, trace: Trace) -> Self {
         let state = State { dice: Dice::new(seed), weather: Weather::default(), calls: 0, faults: 0 };
-        Self { sandbox, state: Arc::new(Mutex::new(state)), trace }
+        Self { sandbox, state: Arc::new(Mutex::new(state)), trace, judge: Arc::default() }
+    }
+
+    /// Who is told of every file that is gone at Connect.
+    pub fn set_judge(&self, judge: Judge) {
+        self.judge.set(judge).unwrap();
     }
 
     pub fn set_weather(&self, weather: Weather) {
@@ -97,7 +104,14 @@ impl Line {
             told("lost on its way");
             return Err(NoAnswer::Lost);
         }
+        let deletes = request.method() == http::Method::DELETE;
+        let known = if deletes { self.sandbox.deleted().len() } else { 0 };
         let answer = self.sandbox.answer(request).await;
+        if let (true, Some(judge)) = (deletes, self.judge.get()) {
+            for file in self.sandbox.deleted().iter().skip(known) {
+                judge.deleted(file);
+            }
+        }
         match &answer {
             Some(answer) => told(answer.status().as_str()),
             None => told("hung up"),

@@ -287,6 +287,12 @@ fn an_absence_is_forgotten_kept_or_waits_out_its_grace() {
         ("being sent", true, known(Some(row(Uploading, 1)), vec![attachment(Stage::Stored, 1)]), Step::Forget),
         ("gone", true, known(Some(row(Attached, 1)), approved()), begin.clone()),
         ("gone while scanned", true, known(Some(row(Scanning, 1)), scanning()), begin.clone()),
+        (
+            "the wall clock was stepped back meanwhile",
+            true,
+            known(Some(absent_row(Deleting, 1, NOW.0 + 86_400_000)), approved()),
+            begin.clone(),
+        ),
         ("in grace", true, known(Some(absent_row(Deleting, 1, due + 1)), approved()), Step::Nothing),
         ("grace over", true, known(Some(absent_row(Deleting, 1, due)), approved()), Step::DeleteDue),
         ("grace over, scan not", true, known(Some(absent_row(Deleting, 1, due)), scanning()), Step::Nothing),

@@ -137,3 +137,18 @@ fn a_failed_delete_stays_announced_and_is_tried_soon_then_daily() {
         Ok(())
     });
 }
+
+#[test]
+fn a_doubt_from_before_the_clock_was_stepped_back_begins_anew() {
+    on_journal(|w| {
+        w.show("f", 1, 1)?;
+        let id = w.attempt("f")?.id;
+        start_failed(w.tx, id, &failure(Next::Conflict, false), 0.5, at(w.now.get() + 86_400_000))?;
+        still_unsure(w.tx, id, w.now())?;
+        assert_eq!(w.attachment(id)?.unsure_since, Some(w.now()));
+        w.pass(10);
+        still_unsure(w.tx, id, w.now())?;
+        assert_eq!(w.attachment(id)?.unsure_since, Some(at(w.now.get() - 10)), "a doubt of before stays");
+        Ok(())
+    });
+}

@@ -2,6 +2,7 @@
 
 use super::super::*;
 use super::support::*;
+use crate::core::model::Stat;
 use crate::core::plan::{ABSENT, Content, MOVED, REPLACED, Seen, Step};
 
 #[test]
@@ -201,6 +202,22 @@ fn invariant_11_a_kept_file_is_attached_only_when_it_is_approved() {
         assert_eq!(w.look("f", &Seen::Absent, false)?, Step::Keep);
         assert_eq!(w.verdict("f")?, "attached");
         assert_eq!(w.look("f", &Seen::Absent, false)?, Step::Nothing);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_kept_file_whose_last_content_was_never_read_is_told_as_what_is_kept() {
+    on_journal(|w| {
+        for stage in [Stage::Approved, Stage::Completed] {
+            let path = format!("{stage}");
+            w.bring(&path, 1, stage)?;
+            let large = Stat { size: 1 << 40, mtime_ns: 9, ..stat(1, 1) };
+            w.look(&path, &Seen::Present(large, Content::TooLarge), true)?;
+            assert_eq!((w.verdict(&path)?.as_str(), w.row(&path)?.unwrap().hash), ("parked(too-large)", None));
+            assert_eq!(w.look(&path, &Seen::Absent, false)?, Step::Keep);
+            assert_eq!(w.row(&path)?.unwrap().version(), Some(w.version(1)));
+        }
         Ok(())
     });
 }

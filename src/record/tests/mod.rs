@@ -5,5 +5,6 @@ mod endings;
 mod ingest;
 mod life;
 mod manual;
+mod states;
 mod support;
 mod walk;

@@ -1,0 +1,137 @@
+//! What happens, from a seed: a list of steps that can be cut short without changing what comes before the cut.
+
+use super::disk::Deed;
+use super::wire::Weather;
+use crate::host::simulated::Dice;
+
+/// One step.
+#[derive(Debug, Clone)]
+pub enum Step {
+    /// Time goes by, in milliseconds.
+    Pass(u64),
+    /// A user works; the watcher tells of it or not.
+    User { deed: Deed, noticed: bool },
+    /// The same in the middle of a look, at the so-many-th call to the file system.
+    Race { calls: u64, deed: Deed },
+    /// The network from now on.
+    Network(Weather),
+    /// The service from now on: kinds of faults, each for one call in so many.
+    Service { kinds: Vec<u8>, one_in: u64 },
+    /// The disk from now on: one call in so many fails; 0 is none.
+    DiskFaults { one_in: u64 },
+    /// The process is killed at the so-many-th moment from now.
+    Kill(u64),
+    /// It is killed at once, wherever it waits.
+    KillNow,
+    /// It is stopped in order and started with another configuration.
+    Restart { config: u64 },
+    /// The host sleeps: the wall clock goes on, the monotonic one does not.
+    Suspend(u64),
+    /// The wall clock is so many milliseconds from the truth.
+    Clock(i64),
+    /// A person asks for a retry of everything.
+    Retry,
+    /// A person releases a hold.
+    Release,
+}
+
+const HOUR_MS: u64 = 3_600_000;
+const DAY_MS: i64 = 86_400_000;
+
+/// The steps of a seed.
+pub fn steps(seed: u64) -> Vec<Step> {
+    let mut dice = Dice::new(seed ^ 0x5eed);
+    let count = 8 + dice.below(16);
+    // Something to work on.
+    let mut steps: Vec<Step> = (0..2 + dice.below(4)).map(|_| user(write(&mut dice), true)).collect();
+    steps.push(Step::Pass(dice.below(30_000)));
+    for _ in 0..count {
+        steps.push(step(&mut dice));
+        if !dice.one_in(3) {
+            steps.push(Step::Pass(pause(&mut dice)));
+        }
+    }
+    steps
+}
+
+fn pause(dice: &mut Dice) -> u64 {
+    match dice.below(10) {
+        0..=3 => dice.below(1_000),
+        4..=7 => dice.below(12_000),
+        8 => dice.below(70_000),
+        _ => dice.below(200_000),
+    }
+}
+
+fn user(deed: Deed, noticed: bool) -> Step {
+    Step::User { deed, noticed }
+}
+
+fn write(dice: &mut Dice) -> Deed {
+    let size = match dice.below(12) {
+        0 => 0,
+        1 => 5_000,
+        _ => usize::try_from(1 + dice.below(40)).unwrap(),
+    };
+    // Few contents, so that copies and content that comes back happen.
+    let fill = b'a' + u8::try_from(dice.below(4)).unwrap();
+    let at = dice.below(80);
+    match dice.below(4) {
+        0 => Deed::Replace { at, size, fill },
+        1 => Deed::Append { at, size, fill },
+        _ => Deed::Write { at, size, fill },
+    }
+}
+
+fn deed(dice: &mut Dice) -> Deed {
+    let (one, two) = (dice.below(80), dice.below(80));
+    match dice.below(40) {
+        0..=12 => write(dice),
+        13..=15 => Deed::Same { which: one, fill: b'A' + u8::try_from(dice.below(4)).unwrap() },
+        16..=17 => Deed::Touch { which: one, when: u8::try_from(dice.below(4)).unwrap() },
+        18..=21 => Deed::Rename { which: one, at: two },
+        22..=27 => Deed::Remove { which: one },
+        28..=29 => Deed::MoveFolder { from: one, to: two },
+        30..=31 => Deed::RemoveFolder { which: one },
+        32 => Deed::Swap { which: one, with: two },
+        33 => Deed::Link { at: one },
+        34 => Deed::FolderForFile { which: one },
+        35 => Deed::Empty,
+        36 => Deed::Unmount { point_stays: dice.one_in(2) },
+        37 => Deed::Other,
+        _ => Deed::Mount,
+    }
+}
+
+fn weather(dice: &mut Dice) -> Weather {
+    let mut one_in = || if dice.one_in(2) { 0 } else { 3 + dice.below(20) };
+    let (refused, lost, unheard) = (one_in(), one_in(), one_in());
+    let slow_ms = *[20, 300, 4_000, 15_000].get(usize::try_from(dice.below(4)).unwrap()).unwrap();
+    Weather { down: dice.one_in(6), refused, lost, unheard, slow_ms }
+}
+
+fn step(dice: &mut Dice) -> Step {
+    match dice.below(40) {
+        0..=17 => user(deed(dice), !dice.one_in(3)),
+        18..=20 => Step::Race { calls: 1 + dice.below(30), deed: deed(dice) },
+        21..=23 => Step::Network(weather(dice)),
+        24 => Step::Network(Weather { slow_ms: 100, ..Weather::default() }),
+        25..=26 => {
+            let kinds = (0..1 + dice.below(4)).map(|_| u8::try_from(dice.below(250)).unwrap()).collect();
+            Step::Service { kinds, one_in: 1 + dice.below(5) }
+        }
+        27 => Step::Service { kinds: Vec::new(), one_in: 1 },
+        28 => Step::DiskFaults { one_in: 2 + dice.below(30) },
+        29 => Step::DiskFaults { one_in: 0 },
+        30..=33 => Step::Kill(1 + dice.below(25)),
+        34 => Step::KillNow,
+        35 => Step::Restart { config: dice.below(4) },
+        36 => Step::Suspend(HOUR_MS + dice.below(60_000)),
+        37 => Step::Clock(*[-DAY_MS, DAY_MS, -1_000, 120_000].get(usize::try_from(dice.below(4)).unwrap()).unwrap()),
+        38 => Step::Clock(0),
+        _ => match dice.below(3) {
+            0 => Step::Release,
+            _ => Step::Retry,
+        },
+    }
+}
