@@ -26,6 +26,7 @@ mod guard;
 mod handover_kill;
 mod hooks;
 mod ingest;
+mod in_the_way;
 mod kill;
 mod kill_points;
 mod mirror;
