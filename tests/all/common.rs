@@ -278,6 +278,18 @@ impl Stage {
         }
     }
 
+    /// No daemon of this stage wrote an error or panicked.
+    pub fn assert_no_errors(&self) {
+        for entry in fs::read_dir(self.dir.path()).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|e| e == "log") {
+                let log = fs::read_to_string(&path).unwrap();
+                let wrong = log.lines().find(|line| line.contains("\"level\":\"ERROR\"") || line.contains("panicked"));
+                assert!(wrong.is_none(), "{}: {wrong:?}", path.display());
+            }
+        }
+    }
+
     /// What agents can see: attachment name to SHA-256. Two visible files of one name are a failure.
     pub fn visible(&self) -> BTreeMap<String, String> {
         let mut visible = BTreeMap::new();

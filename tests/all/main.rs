@@ -13,6 +13,7 @@
 )]
 
 mod adopt;
+mod churn;
 #[cfg(feature = "sandbox")]
 mod cli_demo;
 mod clocks;
