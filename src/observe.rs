@@ -260,7 +260,9 @@ fn unfinished(root: &Root, scope: &Scope, path: &RelPath) -> Option<Content> {
     let what = match root.stat(&trigger) {
         Look::File(_) => return None,
         Look::Absent => format!("its trigger, this name and \"{suffix}\", has not come"),
-        Look::Folder | Look::Other(_) | Look::BehindLink => format!("its trigger, this name and \"{suffix}\", is not a file"),
+        Look::Folder | Look::Other(_) | Look::BehindLink => {
+            format!("its trigger, this name and \"{suffix}\", is not a file")
+        }
         Look::Unknown(error) => format!("its trigger, this name and \"{suffix}\", cannot be looked at: {error}"),
     };
     Some(Content::Unfinished(format!("{}: {what}", plan::UNFINISHED)))
