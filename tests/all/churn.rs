@@ -141,6 +141,12 @@ impl Churn {
     fn change(&mut self) -> &'static str {
         let (files, folders) = self.look();
         let crowded = files.len() > CROWDED;
+        if folders.len() > CROWDED
+            && let Some(empty) = folders.iter().rev().find(|folder| fs::remove_dir(folder).is_ok())
+        {
+            debug_assert!(!empty.exists());
+            return "rmdir";
+        }
         let Some(file) = self.rng.pick(&files).cloned() else {
             self.write_new();
             return "create";
