@@ -15,6 +15,10 @@ use crate::scan::{self, Depth, Entry, Look, ReadFault, Root};
 use crate::types::RelPath;
 use crate::world::Mirror;
 
+/// The rule of a file whose folder gave way to a symbolic link: perhaps the folder was only moved to another disk, so
+/// the file is not gone, but it is not of this mirror any more (LESSONS L41).
+const BEHIND_LINK: &str = "a symbolic link stands where its folder was";
+
 /// One path that is not at rest.
 #[derive(Debug, Clone)]
 pub struct Observation {
@@ -113,12 +117,14 @@ pub fn paths(
                 if !at_rest && emit(Observation { path: path.clone(), seen }).is_break() {
                     break;
                 }
+                all.absent.extend(instead_of_folder(root, reader, mirror, path, emit)?);
             }
             Look::Other(kind) => {
                 let seen = Seen::OutOfScope(format!("{kind}"));
                 if emit(Observation { path: path.clone(), seen }).is_break() {
                     break;
                 }
+                all.absent.extend(instead_of_folder(root, reader, mirror, path, emit)?);
             }
             Look::Folder => {
                 if let Some(rule) = mirror.config.scope.rule(path, true) {
@@ -136,6 +142,11 @@ pub fn paths(
                 }
             }
             Look::Absent => all.absent.extend(gone(root, reader, mirror, path)?),
+            Look::BehindLink => {
+                if let Some(row) = reader.file(mirror.id, path)? {
+                    let _ = emit(Observation { path: row.path, seen: Seen::OutOfScope(BEHIND_LINK.into()) });
+                }
+            }
             Look::Unknown(error) => tracing::debug!(%path, error, "could not be looked at"),
         }
     }
@@ -149,7 +160,7 @@ fn gone(root: &Root, reader: &Reader, mirror: &Mirror, path: &RelPath) -> Result
         match root.stat(parent) {
             Look::Absent => folder = parent.parent(),
             Look::Folder => break,
-            Look::File(_) | Look::Other(_) | Look::Unknown(_) => return Ok(Vec::new()),
+            Look::File(_) | Look::Other(_) | Look::BehindLink | Look::Unknown(_) => return Ok(Vec::new()),
         }
     }
     let mut complete = true;
@@ -193,6 +204,31 @@ pub fn read_whole(
     }
 }
 
+/// What lay below a path that is no folder any more: with a file in its place it is absent, behind a link out of
+/// scope.
+fn instead_of_folder(
+    root: &Root,
+    reader: &Reader,
+    mirror: &Mirror,
+    path: &RelPath,
+    emit: &mut dyn FnMut(Observation) -> ControlFlow<()>,
+) -> Result<Vec<RelPath>, ObserveError> {
+    let mut absent = Vec::new();
+    let mut scan = reader.scan(mirror.id, Some(path))?;
+    let mut below = Rows::new(scan.rows()?)?;
+    while let Some(row) = below.row.take() {
+        match root.stat(&row.path) {
+            Look::Absent => absent.push(row.path),
+            Look::BehindLink if !row.is_ignored_by(BEHIND_LINK) => {
+                let _ = emit(Observation { path: row.path, seen: Seen::OutOfScope(BEHIND_LINK.into()) });
+            }
+            _ => {}
+        }
+        below.advance()?;
+    }
+    Ok(absent)
+}
+
 /// Reads a file that has been quiet: its content between two equal stats, or why it cannot be read. `None`: it is
 /// not what was seen, or is busy, so it settles again.
 pub fn read(root: &Root, path: &RelPath, expected: &Stat, stop: &dyn Fn() -> bool) -> Option<Seen> {
@@ -224,7 +260,9 @@ fn unfinished(root: &Root, scope: &Scope, path: &RelPath) -> Option<Content> {
     let what = match root.stat(&trigger) {
         Look::File(_) => return None,
         Look::Absent => format!("its trigger, this name and \"{suffix}\", has not come"),
-        Look::Folder | Look::Other(_) => format!("its trigger, this name and \"{suffix}\", is not a file"),
+        Look::Folder | Look::Other(_) | Look::BehindLink => {
+            format!("its trigger, this name and \"{suffix}\", is not a file")
+        }
         Look::Unknown(error) => format!("its trigger, this name and \"{suffix}\", cannot be looked at: {error}"),
     };
     Some(Content::Unfinished(format!("{}: {what}", plan::UNFINISHED)))
@@ -361,6 +399,7 @@ impl Merge<'_> {
                 Look::File(_) | Look::Unknown(_) => self.pass.known_present += 1,
                 Look::Folder => self.replaced(path, "a folder stands in its place".into()),
                 Look::Other(kind) => self.replaced(path, kind.to_string()),
+                Look::BehindLink => self.replaced(path, BEHIND_LINK.into()),
             }
             self.rows.advance()?;
         }

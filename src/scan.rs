@@ -70,6 +70,8 @@ pub enum Look {
     Other(OtherKind),
     /// Nothing has that path, in a root that exists.
     Absent,
+    /// A folder on the way is a symbolic link, which is not followed: what is behind it is not of this mirror.
+    BehindLink,
     /// It could not be told; the text says why. Never an absence.
     Unknown(String),
 }

@@ -291,7 +291,9 @@ impl PresignedUrl {
 
 impl fmt::Debug for PresignedUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = self.0.split(['?', '#']).next().unwrap_or_default();
+        // Whatever it is, and be it a garbled URL without a `?`: no further than a host and a plain path go.
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-._~/:".contains(c);
+        let shown = self.0.split(|c| !plain(c)).next().unwrap_or_default();
         write!(f, "{shown}?<redacted>")
     }
 }
@@ -329,6 +331,9 @@ mod tests {
     fn a_presigned_url_hides_its_query() {
         let url = PresignedUrl::new("https://b.example/k?X-Amz-Signature=abc".into());
         assert_eq!(format!("{url:?}"), "https://b.example/k?<redacted>");
+        for garbled in ["https://b.example/k X-Amz-Signature=abc", "k%3FX-Amz-Signature=abc", "X-Amz-Signature=abc"] {
+            assert!(!format!("{:?}", PresignedUrl::new(garbled.into())).contains("abc"), "{garbled}");
+        }
     }
 
     #[test]

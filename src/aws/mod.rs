@@ -19,6 +19,7 @@ pub mod in_process;
 mod pace;
 mod put;
 mod s3_error;
+mod sane;
 mod sdk;
 #[cfg(test)]
 mod tests;
@@ -139,11 +140,11 @@ impl Client {
             loader = loader.profile_name(profile);
         }
         let shared = loader.load().await;
-        let mut connect = aws_sdk_connect::config::Builder::from(&shared);
+        let mut connect = aws_sdk_connect::config::Builder::from(&shared).interceptor(sane::Sane);
         if let Some(url) = options.endpoint_url {
             connect = connect.endpoint_url(url);
         }
-        let mut cases = aws_sdk_connectcases::config::Builder::from(&shared);
+        let mut cases = aws_sdk_connectcases::config::Builder::from(&shared).interceptor(sane::Sane);
         if let Some(url) = options.cases_endpoint_url {
             cases = cases.endpoint_url(url);
         }

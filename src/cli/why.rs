@@ -166,6 +166,7 @@ fn on_disk(look: &Look) -> String {
         Look::Folder => "a folder".to_owned(),
         Look::Other(kind) => format!("a {kind}"),
         Look::Absent => "nothing".to_owned(),
+        Look::BehindLink => "behind a symbolic link, and links are not followed".to_owned(),
         Look::Unknown(why) => format!("cannot be told: {}", plain(why)),
     }
 }
@@ -179,6 +180,7 @@ fn prospect(look: &Look, policy: &Policy) -> String {
         Look::Absent => "there is no such file, here or in the journal".to_owned(),
         Look::Folder => "it is a folder: only the files in it become attachments".to_owned(),
         Look::Other(kind) => format!("it would be ignored: a {kind}, and only regular files are taken"),
+        Look::BehindLink => "nothing: it is behind a symbolic link, and links are not followed".to_owned(),
         Look::Unknown(_) => "nothing, until it can be read".to_owned(),
         Look::File(_) if policy.unrouted.is_some() => "it would be shown as unrouted and not uploaded".to_owned(),
         Look::File(stat) if stat.size == 0 => "it would be parked (empty-file)".to_owned(),
@@ -236,7 +238,7 @@ impl Story {
                 // A file that stands there by now is another one.
                 let next = match look {
                     Look::File(_) => format!("; of what stands there now: {}", prospect(look, policy)),
-                    Look::Absent | Look::Folder | Look::Other(_) | Look::Unknown(_) => String::new(),
+                    Look::Absent | Look::BehindLink | Look::Folder | Look::Other(_) | Look::Unknown(_) => String::new(),
                 };
                 writeln!(out, "  verdict   {what}{next}")?;
             }

@@ -188,6 +188,35 @@ proptest! {
         }
     }
 
+    /// A file is bytes: any at all, and the example with some of them altered, left out or doubled.
+    #[test]
+    fn no_bytes_panic(
+        anything in prop::collection::vec(any::<u8>(), 0..400),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0_u8..4), 0..6),
+    ) {
+        let mut altered = file("tests/configs/full.toml").into_bytes();
+        for (at, byte, kind) in changes {
+            let at = at.index(altered.len());
+            match kind {
+                0 => altered[at] = byte,
+                1 => altered.truncate(at.max(1)),
+                2 => altered.insert(at, byte),
+                _ => altered.extend_from_within(at / 2..at),
+            }
+        }
+        let folder = tempfile::tempdir().unwrap();
+        for bytes in [anything, altered] {
+            let path = folder.path().join("c.toml");
+            std::fs::write(&path, bytes).unwrap();
+            if let Err(ConfigError::Invalid(problems)) = Config::load(Some(&path), &home) {
+                prop_assert!(!problems.is_empty());
+                for problem in problems {
+                    prop_assert!(!problem.to_string().contains('\n'), "{problem}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn no_value_panics(at in 0_usize..40, value in "[-0-9a-z\"'{}\\[\\],.:/ ]{0,12}|\"\\PC{0,12}\"") {
         let keys: Vec<_> = SUPPORTED.iter().flat_map(|(t, keys)| keys.iter().map(move |k| (*t, *k))).collect();

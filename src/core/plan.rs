@@ -208,8 +208,15 @@ fn is_another(known: &Known, stat: &Stat) -> bool {
 
 /// Whether a look at a present file of this row can only end in [`Step::Nothing`]: the fast path of a pass over
 /// many known files, which must agree with [`decide`].
+///
+/// A change of the inode's own time alone can be a new owner, or new content under the old size and time (`cp -p`,
+/// `touch -r`, a new file on an old inode: L60). What is attached is read again for it, and sent only if it differs;
+/// what is on its way is not disturbed (L9).
 pub fn is_at_rest(word: &str, known: &Stat, absent: bool, stat: &Stat) -> bool {
-    !absent && known.same_content_as(stat) && !matches!(word, "settling" | "ignored" | "unrouted" | "parked")
+    !absent
+        && known.same_content_as(stat)
+        && (known.ctime_ns == stat.ctime_ns || word != "attached")
+        && !matches!(word, "settling" | "ignored" | "unrouted" | "parked")
 }
 
 impl FileRow {
@@ -275,11 +282,12 @@ fn unread(stat: &Stat, target: &Target, known: &Known) -> Step {
             return Step::Refresh { stat: *stat, hash: row.hash, verdict };
         }
     }
-    // An unreadable file is tried again at every look, without a change of verdict back and forth.
+    // An unreadable file is tried again at every look, without a change of verdict back and forth; nor is there one
+    // where only the inode's own time changed.
     let unfinished = row.note.as_deref().is_some_and(|note| note.starts_with(UNFINISHED));
-    let mark = row.absent_since.is_some()
-        || unfinished
-        || !matches!(row.verdict, Verdict::Settling | Verdict::Parked(ParkCode::Unreadable));
+    let waits = matches!(row.verdict, Verdict::Settling | Verdict::Parked(ParkCode::Unreadable));
+    let same = row.verdict == Verdict::Attached && row.stat.same_content_as(stat);
+    let mark = row.absent_since.is_some() || unfinished || !(waits || same);
     Step::Settle { stat: *stat, mark }
 }
 

@@ -124,7 +124,7 @@ fn checked(load: &Load<'_>, folder: &OwnedFd) -> Step<File> {
     match scan::look_in(folder, name) {
         Look::Absent => return Err(Ended::Gone),
         Look::Folder | Look::Other(_) => return Err(Ended::Changed("something else stands at the path")),
-        Look::File(_) | Look::Unknown(_) => {}
+        Look::File(_) | Look::BehindLink | Look::Unknown(_) => {}
     }
     let file = match scan::open_in(folder, name) {
         Ok(file) => file,
@@ -314,7 +314,7 @@ fn resume_stored(load: &Load<'_>, folder: Option<&OwnedFd>, to: &OwnedFd) -> Ste
                 None => false,
             }
         }
-        Look::Folder | Look::Other(_) => false,
+        Look::Folder | Look::Other(_) | Look::BehindLink => false,
         Look::Unknown(text) => {
             return Err(Ended::Failed {
                 fault: Fault { text: format!("the target: {text}"), wide: false },

@@ -61,9 +61,13 @@ pub(super) fn unsigned(row: &Row<'_>, column: usize) -> Result<u64> {
     Ok(row.get_ref(column)?.as_i64().map_err(|e| conversion(column, e))?.cast_unsigned())
 }
 
-/// A count that SQL computed; never negative.
+/// A count or a sum that SQL computed; never negative, and small enough for others to add up: 9 PiB have no more bytes.
 pub(super) fn count(row: &Row<'_>, column: usize) -> Result<u64> {
+    const MOST: i64 = 1 << 53;
     let value: i64 = row.get(column)?;
+    if value > MOST {
+        return Err(conversion(column, FromSqlError::OutOfRange(value)));
+    }
     Ok(u64::try_from(value).unwrap_or(0))
 }
 

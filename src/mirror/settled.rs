@@ -99,7 +99,7 @@ fn read_all(root: &Root, scope: &Scope, due: Vec<(RelPath, Stat)>, stop: &dyn Fn
                 observe::read_whole(root, scope, &path, &stat, stop).map_or(Outcome::Later, Outcome::Read)
             }
             scan::Look::File(stat) => Outcome::Changed(stat),
-            scan::Look::Absent | scan::Look::Folder | scan::Look::Other(_) => Outcome::Gone,
+            scan::Look::Absent | scan::Look::BehindLink | scan::Look::Folder | scan::Look::Other(_) => Outcome::Gone,
             scan::Look::Unknown(_) => Outcome::Later,
         };
         read.push((path, outcome));

@@ -142,7 +142,7 @@ fn apply(
         Step::Refresh { stat, hash, verdict } => {
             let mut row = row();
             returned(tx, &mut row, now)?;
-            if *verdict == Verdict::Attached && row.hash == *hash && row.stat != *stat {
+            if *verdict == Verdict::Attached && row.hash == *hash && !row.stat.same_content_as(stat) {
                 note(tx, now, of, None, EventKind::Unchanged, json!({ "text": "same content, nothing to do" }))?;
             }
             row.stat = *stat;

@@ -145,6 +145,7 @@ impl Root {
                 Ok(_) => Look::Unknown("the mirror's folder was removed".to_owned()),
                 Err(e) => Look::Unknown(sys::words(e)),
             },
+            Err(Errno::LOOP) => Look::BehindLink,
             Err(e) => Look::Unknown(sys::words(e)),
         }
     }
@@ -159,7 +160,7 @@ impl Root {
         match self.stat(path) {
             Look::Folder => return Err(not_a_file("folder")),
             Look::Other(kind) => return Err(not_a_file(kind.as_str())),
-            Look::File(_) | Look::Absent | Look::Unknown(_) => {}
+            Look::File(_) | Look::Absent | Look::BehindLink | Look::Unknown(_) => {}
         }
         let fd = open_below(&self.fd, self.mount, path.as_bytes(), OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
         match look_through(&fd)?.kind {

@@ -318,7 +318,7 @@ impl Asker<'_> {
                         _ => Here::Unknown,
                     }
                 }
-                Look::File(_) | Look::Folder | Look::Other(_) | Look::Unknown(_) => Here::Unknown,
+                Look::File(_) | Look::Folder | Look::Other(_) | Look::BehindLink | Look::Unknown(_) => Here::Unknown,
             }
         });
         looked.await.unwrap_or(Here::Unknown)

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use assert_cmd::cargo::cargo_bin;
 
+use crate::common::secret_in;
+
 /// A demo that runs; told to stop when dropped.
 struct Demo {
     child: Child,
@@ -38,7 +40,13 @@ impl Demo {
         let environment = std::fs::read_to_string(self.state.join("aws.env")).unwrap();
         let pairs = environment.lines().filter_map(|line| line.strip_prefix("export ")?.split_once('='));
         let config = self.state.join("casedrop.toml");
-        Command::new(cargo_bin("casedrop")).arg("--config").arg(config).args(args).envs(pairs).output().unwrap()
+        let output =
+            Command::new(cargo_bin("casedrop")).arg("--config").arg(config).args(args).envs(pairs).output().unwrap();
+        // The sandbox's key is public and stands in what the demo prints; a signed URL may stand nowhere.
+        for printed in [&output.stdout, &output.stderr] {
+            assert_eq!(secret_in(printed, "X-Amz-Signature"), None);
+        }
+        output
     }
 
     /// Waits until `list` shows this many attached files.

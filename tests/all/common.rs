@@ -270,11 +270,29 @@ impl Stage {
 
     /// Every line that was printed must be free of credentials and of presigned query strings.
     pub fn scan(&self, printed: &[u8]) {
-        let printed = String::from_utf8_lossy(printed);
-        for secret in
-            [self.sandbox.secret_access_key(), "X-Amz-Signature=", "X-Amz-Credential=", "X-Amz-Security-Token="]
-        {
-            assert!(!printed.contains(secret), "a secret was printed: {secret}");
+        let found = secret_in(printed, self.sandbox.secret_access_key());
+        assert!(found.is_none(), "a secret was printed: {found:?}");
+    }
+
+    /// What the program left beside the folder: logs, whatever they are called, and the journal's own files.
+    fn scan_files(&self) {
+        let folders = [self.dir.path().to_owned(), self.dir.path().join("state")];
+        for entry in folders.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_file()) {
+                self.scan(&fs::read(entry.path()).unwrap_or_default());
+            }
+        }
+    }
+
+    /// No daemon of this stage wrote an error or panicked.
+    pub fn assert_no_errors(&self) {
+        for entry in fs::read_dir(self.dir.path()).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|e| e == "log") {
+                let log = fs::read_to_string(&path).unwrap();
+                let wrong = log.lines().find(|line| line.contains("\"level\":\"ERROR\"") || line.contains("panicked"));
+                assert!(wrong.is_none(), "{}: {wrong:?}", path.display());
+            }
         }
     }
 
@@ -349,12 +367,16 @@ impl Drop for Stage {
             }
             return;
         }
-        for entry in fs::read_dir(self.dir.path()).into_iter().flatten().flatten() {
-            if entry.path().extension().is_some_and(|e| e == "log") {
-                self.scan(&fs::read(entry.path()).unwrap_or_default());
-            }
-        }
+        self.scan_files();
     }
+}
+
+/// The first thing in `printed` that no output may hold (invariant 23): the secret key, or what signs a request.
+pub fn secret_in(printed: &[u8], key: &str) -> Option<String> {
+    let printed = printed.to_ascii_lowercase();
+    let words = ["signature=", "credential=", "x-amz-security-token=", "x-amz-security-token:", key].into_iter();
+    let found = |word: &&str| printed.windows(word.len()).any(|part| part == word.to_ascii_lowercase().as_bytes());
+    words.filter(found).map(str::to_owned).next()
 }
 
 /// A running daemon; killed when dropped.
@@ -364,6 +386,11 @@ pub struct Daemon {
 }
 
 impl Daemon {
+    /// A process that runs already, and the file it logs to.
+    pub fn of(child: Child, log: PathBuf) -> Self {
+        Self { child: Some(child), log }
+    }
+
     pub fn id(&self) -> u32 {
         self.child.as_ref().map(Child::id).unwrap()
     }

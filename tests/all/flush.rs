@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::process::{Child, Stdio};
+use std::process::Child;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -20,8 +20,9 @@ fn flush(stage: &Stage, args: &[&str]) -> (Option<i32>, Value) {
 /// A flush in the background, its report in a file.
 fn begun(stage: &Stage, wait: &str) -> Child {
     let report = fs::File::create(stage.dir.path().join("flush.json")).unwrap();
+    let said = fs::File::create(stage.dir.path().join("flush.log")).unwrap();
     let mut command = stage.command();
-    command.args(["flush", "--json", "--wait", wait]).stdout(report).stderr(Stdio::inherit()).spawn().unwrap()
+    command.args(["flush", "--json", "--wait", wait]).stdout(report).stderr(said).spawn().unwrap()
 }
 
 fn ended(stage: &Stage, mut child: Child) -> (Option<i32>, Value) {

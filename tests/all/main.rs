@@ -13,6 +13,7 @@
 )]
 
 mod adopt;
+mod churn;
 #[cfg(feature = "sandbox")]
 mod cli_demo;
 mod clocks;
@@ -25,16 +26,20 @@ mod flush;
 mod guard;
 mod handover_kill;
 mod hooks;
+mod in_the_way;
 mod ingest;
 mod kill;
 mod kill_points;
+mod lessons;
 mod mirror;
 mod mounts;
+mod output;
 mod protocols;
 mod readme;
 mod refusals;
 mod scans;
 mod service;
 mod stopping;
+mod strange;
 mod switches;
 mod verify;

@@ -1,5 +1,6 @@
 //! The calls against a server that speaks raw TCP: every byte on the wire can be looked at, every fault made.
 
+mod fuzz;
 mod server;
 mod service;
 mod transfer;

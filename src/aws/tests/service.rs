@@ -396,3 +396,38 @@ impl io::Write for Log {
         Ok(())
     }
 }
+
+/// The SDK signs with the service's clock as its last answer told it; a clock beyond the year 9999 made every later call
+/// panic.
+#[tokio::test]
+async fn an_absurd_date_is_not_taken_for_the_services_clock() {
+    for absurd in ["Fri, 31 Dec 9999 23:59:59 GMT", "Thu, 01 Jan 1970 00:00:00 GMT"] {
+        let server = Server::start(vec![say(200, &[&format!("date: {absurd}")], "{}")]).await;
+        let client = client(&server.url).await;
+        for _ in 0..2 {
+            client.complete(&case(), &file()).await.unwrap();
+        }
+        for seen in server.seen() {
+            let year: u16 = seen.header("x-amz-date")[0][..4].parse().unwrap();
+            assert!((2020..2200).contains(&year), "{}", seen.head);
+        }
+    }
+    // The local clock may be wrong, and is corrected.
+    let server = Server::start(vec![say(200, &["date: Thu, 01 Jan 2060 00:00:00 GMT"], "{}")]).await;
+    let client = client(&server.url).await;
+    for _ in 0..2 {
+        client.complete(&case(), &file()).await.unwrap();
+    }
+    assert!(server.seen()[1].head.contains("x-amz-date: 2060"), "{}", server.seen()[1].head);
+}
+
+#[tokio::test]
+async fn an_answer_without_end_is_broken_off() {
+    let huge = format!("{{\"Files\":[],\"x\":\"{}\"}}", "x".repeat(17 << 20));
+    let server = Server::start(vec![say(200, JSON, &huge), say(503, JSON, &huge)]).await;
+    let client = client(&server.url).await;
+    for _ in 0..2 {
+        let failure = client.statuses(&case(), &[file()]).await.unwrap_err();
+        assert_eq!((failure.next, failure.certain), (Next::Retry, false), "{failure:?}");
+    }
+}

@@ -126,6 +126,7 @@ fn a_file_that_was_not_read_rests_or_settles() {
     let unreadable = Parked(ParkCode::Unreadable);
     let approved = || vec![attachment(Stage::Approved, 1)];
     let chmod = Seen::Present(Stat { ctime_ns: 99, ..stat(1) }, Content::Unread);
+    let reread = Step::Settle { stat: Stat { ctime_ns: 99, ..stat(1) }, mark: false };
     let table = [
         ("first seen", unread(1), known(None, vec![]), settle(1, true)),
         ("still settling", unread(1), known(Some(row(Settling, 1)), vec![]), settle(1, false)),
@@ -133,7 +134,14 @@ fn a_file_that_was_not_read_rests_or_settles() {
         ("uploading", unread(1), known(Some(row(Uploading, 1)), vec![calling(1)]), Step::Nothing),
         ("scanning", unread(1), known(Some(row(Scanning, 1)), vec![attachment(Stage::Completed, 1)]), Step::Nothing),
         ("attached", unread(1), known(Some(row(Attached, 1)), approved()), Step::Nothing),
-        ("attached, mode changed", chmod, known(Some(row(Attached, 1)), approved()), Step::Nothing),
+        ("attached, mode changed", chmod.clone(), known(Some(row(Attached, 1)), approved()), reread.clone()),
+        ("queued, mode changed", chmod.clone(), known(Some(row(Queued, 1)), vec![]), Step::Nothing),
+        (
+            "scanning, mode changed",
+            chmod,
+            known(Some(row(Scanning, 1)), vec![attachment(Stage::Completed, 1)]),
+            Step::Nothing,
+        ),
         ("attached, changed", unread(2), known(Some(row(Attached, 1)), approved()), settle(2, true)),
         ("queued, changed", unread(2), known(Some(row(Queued, 1)), vec![]), settle(2, true)),
         ("parked", unread(1), known(Some(row(Parked(ParkCode::Rejected), 1)), vec![]), Step::Nothing),
