@@ -249,6 +249,13 @@ fn apply(
             row.absent_since.get_or_insert(now);
             // Only what is approved counts as attached (invariant 11).
             let scanning = view.under_way().is_some_and(|a| a.stage == Stage::Completed);
+            // What stood here last may never have been read (too large, say): what is kept is what was sent.
+            if row.hash.is_none()
+                && let Some(kept) = view.under_way().filter(|_| scanning).or(view.approved())
+            {
+                row.stat.size = kept.version.size;
+                row.hash = Some(kept.version.hash);
+            }
             let verdict = if scanning { Verdict::Scanning } else { Verdict::Attached };
             let why = if view.is_kept() { BY_HAND } else { "gone here; kept at Connect (delete = \"keep\")" };
             set_verdict(&mut row, verdict, Some(why.into()), now);

@@ -204,3 +204,16 @@ fn invariant_11_a_kept_file_is_attached_only_when_it_is_approved() {
         Ok(())
     });
 }
+
+#[test]
+fn what_is_kept_of_a_file_that_became_too_large_is_what_was_sent() {
+    on_journal(|w| {
+        w.bring("f", 1, Stage::Approved)?;
+        w.look("f", &Seen::Present(stat(9, 9), Content::TooLarge), false)?;
+        assert_eq!(w.row("f")?.unwrap().hash, None);
+        assert_eq!(w.look("f", &Seen::Absent, false)?, Step::Keep);
+        let row = w.row("f")?.unwrap();
+        assert_eq!((w.verdict("f")?.as_str(), row.hash, row.stat.size), ("attached", Some(hash(1)), 1));
+        Ok(())
+    });
+}
