@@ -14,7 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::core::compare::Class;
-use crate::core::model::HoldCode;
+use crate::core::model::{HoldCode, MirrorId};
+use crate::core::sidecar::Beside;
 use crate::crash::{self, Point};
 use crate::fatal::Fatal;
 use crate::host::time;
@@ -23,7 +24,7 @@ use crate::passes::{Looked, Ticket};
 use crate::record::{self, Kept};
 use crate::truth;
 use crate::types::{RelPath, UnixMillis};
-use crate::world::World;
+use crate::world::{Mirror, World};
 
 /// Longest request: some ten thousand paths.
 const LONGEST_LINE: u64 = 16 << 20;
@@ -123,14 +124,24 @@ pub async fn offline(config: &Config, request: &Request) -> Result<Reply, Fatal>
     let opened = crate::host::blocking(move || Journal::open(&path)).await;
     let journal = opened.unwrap_or_else(|error| Err(JournalError::internal(&error.to_string())))?;
     let request = request.clone();
-    let reply = journal.write(move |tx| act(tx, &request)).await;
+    let domain = config.connect.domain_arn();
+    let mirrors: Vec<Arc<Mirror>> = config
+        .mirrors
+        .iter()
+        .map(|m| Arc::new(Mirror::new(MirrorId(-1), m.clone(), domain.clone(), Vec::new())))
+        .collect();
+    let reply = journal.write(move |tx| act(tx, &request, &mirrors)).await;
     let closed = crate::host::blocking(move || journal.close()).await;
     drop(closed);
     reply?.map_err(Fatal::usage)
 }
 
 /// One request in one transaction. The inner error is the asker's.
-fn act(tx: &crate::journal::Tx<'_>, request: &Request) -> Result<Result<Reply, String>, JournalError> {
+fn act(
+    tx: &crate::journal::Tx<'_>,
+    request: &Request,
+    mirrors: &[Arc<Mirror>],
+) -> Result<Result<Reply, String>, JournalError> {
     let now = UnixMillis::now();
     let name = request.mirror();
     let Some(mirror) = tx.mirror_by_name(name)? else {
@@ -140,13 +151,20 @@ fn act(tx: &crate::journal::Tx<'_>, request: &Request) -> Result<Result<Reply, S
         Request::Retry { paths, .. } => {
             let mut wanted: Vec<RelPath> = paths.iter().filter_map(|p| RelPath::new(p.as_slice())).collect();
             if paths.is_empty() {
-                for word in ["parked", "queued", "deleting"] {
+                for word in ["parked", "queued", "deleting", "unrouted"] {
                     wanted.extend(tx.files_with(mirror.id, word, None, usize::MAX)?.into_iter().map(|row| row.path));
                 }
             }
             let mut done = 0;
             for path in &wanted {
                 done += u64::from(record::retry(tx, mirror.id, path, now)?);
+                let Some(configured) = mirrors.iter().find(|mirror| mirror.config.name == *name) else { continue };
+                if record::waits_for_reference(tx, mirror.id, path)? {
+                    // What a sidecar says is not read here: then all of the mirror's open references are looked for.
+                    let named = (!configured.config.sidecar).then(|| configured.reference_of(path, &Beside::Nothing));
+                    record::look_again_for(tx, mirror.id, named.flatten().as_ref(), now)?;
+                    done += 1;
+                }
             }
             Ok(Ok(Reply { done, text: format!("{done} of {} files try again", wanted.len()), pass: None }))
         }
@@ -268,8 +286,8 @@ async fn serve(world: Arc<World>, stream: UnixStream) {
 /// Does what a person asks for, and lets the loops see it.
 pub async fn perform(world: &World, request: &Request) -> Result<Reply, String> {
     crash::at(Point::ControlHeard);
-    let asked = request.clone();
-    let answer = world.journal.write(move |tx| act(tx, &asked)).await.map_err(|error| error.to_string())?;
+    let (asked, mirrors) = (request.clone(), world.mirrors.clone());
+    let answer = world.journal.write(move |tx| act(tx, &asked, &mirrors)).await.map_err(|error| error.to_string())?;
     crash::at(Point::ControlDone);
     after(world, request).await;
     answer
@@ -305,4 +323,5 @@ async fn after(world: &World, request: &Request) {
         mirror.bell.look_everywhere("asked for by hand");
     }
     world.work.notify_one();
+    world.references.notify_one();
 }

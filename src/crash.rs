@@ -51,6 +51,12 @@ points! {
     ListCaseAnswered => "list-case.answered",
     ListDomainsSend => "list-domains.send",
     ListDomainsAnswered => "list-domains.answered",
+    ListFieldsSend => "list-fields.send",
+    ListFieldsAnswered => "list-fields.answered",
+    SearchCasesSend => "search-cases.send",
+    SearchCasesAnswered => "search-cases.answered",
+    DescribeSend => "describe.send",
+    DescribeAnswered => "describe.answered",
     GetSend => "get.send",
     GetAnswered => "get.answered",
     FetchSend => "fetch.send",
@@ -82,6 +88,7 @@ points! {
     HookTold => "hook.told",               // the hook has taken a delivery, the journal does not know
 
     // Mirrors and people.
+    LookUpRecorded => "look-up.recorded",  // a reference's case is pinned, the files that wait are not told
     HoldBefore => "hold.before",           // a hold begins or ends; not recorded
     HoldAfter => "hold.after",             // recorded, not yet in force in memory
     IdentityBefore => "identity.before",   // the root is known in memory only

@@ -21,12 +21,13 @@ use crate::child::{self, Program, Ran};
 use crate::config;
 use crate::core::hook::{self, HookEvent, Payload};
 use crate::core::model::{Event, HoldCode, MirrorId, ParkCode, Verdict};
+use crate::core::sidecar::Beside;
 use crate::crash::{self, Point};
 use crate::host::time::{self, Instant};
 use crate::journal::{EventFilter, HookDelivery, JournalError, Reader};
 use crate::pulse::Pulse;
 use crate::types::{RelPath, UnixMillis};
-use crate::world::World;
+use crate::world::{Routed, World};
 
 /// Programs at once.
 const SLOTS: usize = 4;
@@ -241,7 +242,7 @@ impl Hooks {
         // Only what the event speaks of: the file may be another one by now.
         let row = row.filter(|row| match (what, &row.verdict) {
             (HookEvent::Parked, Verdict::Parked(code)) => Some(code.as_str()) == payload.code.as_deref(),
-            (HookEvent::Unrouted, Verdict::Unrouted(reason)) => Some(reason) == payload.text.as_ref(),
+            (HookEvent::Unrouted, Verdict::Unrouted(reason)) => Some(reason) == payload.code.as_ref(),
             _ => false,
         });
         let attachment = match event.attachment {
@@ -267,7 +268,10 @@ impl Hooks {
             payload.size = Some(a.version.size);
             payload.sha256 = Some(a.version.hash.to_string());
             payload.attempt = Some(a.attempt);
-        } else if let Some(target) = self.world.mirror(event.mirror).and_then(|mirror| mirror.route(path).ok()) {
+        } else if let Some(mirror) = self.world.mirror(event.mirror)
+            && let Ok(Routed { target, .. }) = mirror.route(&self.reader, path, &Beside::Nothing)?
+        {
+            // A sidecar is not read here: without an attachment it is the path that speaks.
             payload.case_id = Some(target.case.case_id().to_owned());
             payload.case = Some(target.case.as_str().to_owned());
             payload.name = Some(target.name);

@@ -12,6 +12,7 @@ mod crash;
 mod deliver;
 mod fatal;
 mod follow;
+mod gate;
 mod handover;
 mod hooks;
 mod host;
@@ -22,6 +23,7 @@ mod passes;
 mod preview;
 mod pulse;
 mod record;
+mod resolve;
 mod run;
 mod scan;
 #[cfg(test)]

@@ -7,9 +7,11 @@
 use std::io;
 use std::ops::ControlFlow;
 
+use crate::config;
 use crate::core::model::{FileRow, RootIdentity, Stat, Verdict};
 use crate::core::plan::{self, Content, Seen};
 use crate::core::scope::Scope;
+use crate::core::sidecar::{self, Beside, Sidecar};
 use crate::journal::{JournalError, Reader, ScanRows, View};
 use crate::scan::{self, Depth, Entry, Look, ReadFault, Root};
 use crate::types::RelPath;
@@ -24,6 +26,62 @@ const BEHIND_LINK: &str = "a symbolic link stands where its folder was";
 pub struct Observation {
     pub path: RelPath,
     pub seen: Seen,
+    /// What stands beside a present file; `Nothing` where that was not looked for.
+    pub beside: Beside,
+    /// The sidecar as it was seen, so that its own quiet time can be watched.
+    pub sidecar: Option<Stat>,
+}
+
+impl Observation {
+    /// Of a path of which nothing but this is to be known.
+    pub fn bare(path: RelPath, seen: Seen) -> Self {
+        Self { path, seen, beside: Beside::Nothing, sidecar: None }
+    }
+
+    /// Of a path, with its sidecar where that can matter.
+    pub fn with_sidecar(root: &Root, mirror: &Mirror, path: RelPath, seen: Seen) -> Self {
+        let (beside, sidecar) = match &seen {
+            Seen::Present(..) => sidecar(root, &mirror.config, &path),
+            Seen::Absent | Seen::OutOfScope(_) => (Beside::Nothing, None),
+        };
+        Self { path, seen, beside, sidecar }
+    }
+}
+
+/// Reads the sidecar of the file at `path`, below the root's descriptor and without following links; the one place
+/// where that is done. `Nothing` where the mirror takes none.
+pub fn sidecar(root: &Root, mirror: &config::Mirror, path: &RelPath) -> (Beside, Option<Stat>) {
+    let Some(beside) = mirror.sidecar.then(|| sidecar::beside(path)).flatten() else {
+        return (Beside::Nothing, None);
+    };
+    let stat = match root.stat(&beside) {
+        Look::File(stat) => stat,
+        Look::Absent => return (Beside::Nothing, None),
+        Look::Folder => return (Beside::Bad("it is a folder, not a regular file".to_owned()), None),
+        Look::Other(kind) => return (Beside::Bad(format!("it is a {kind}, not a regular file")), None),
+        Look::BehindLink => return (Beside::Bad("it stands behind a symbolic link".to_owned()), None),
+        Look::Unknown(why) => return (Beside::Bad(format!("it cannot be read: {why}")), None),
+    };
+    if stat.size > sidecar::LARGEST {
+        return (Beside::Bad(format!("it is larger than {} bytes", sidecar::LARGEST)), Some(stat));
+    }
+    let read = root.open(&beside).and_then(|file| {
+        let mut bytes = Vec::new();
+        // It may have grown since.
+        io::Read::read_to_end(&mut io::Read::take(file, sidecar::LARGEST + 1), &mut bytes)?;
+        Ok(bytes)
+    });
+    let beside = match read {
+        Ok(bytes) if bytes.len() as u64 > sidecar::LARGEST => Err("it grows".to_owned()),
+        Ok(bytes) => Sidecar::parse(&bytes),
+        Err(error) => Err(format!("it cannot be read: {error}")),
+    };
+    (beside.map_or_else(Beside::Bad, Beside::Sidecar), Some(stat))
+}
+
+/// The rule by which a path is no file of its own, beside those of the scope.
+fn sidecar_rule(mirror: &Mirror, path: &RelPath, is_dir: bool) -> Option<String> {
+    (mirror.config.sidecar && !is_dir && sidecar::is_sidecar(path)).then(|| sidecar::RULE.to_owned())
 }
 
 /// What one pass found besides the observations.
@@ -61,10 +119,11 @@ pub fn pass(
     tick: &dyn Fn(),
     emit: &mut dyn FnMut(Observation) -> ControlFlow<()>,
 ) -> Result<Pass, ObserveError> {
-    let rule = |path: &RelPath, is_dir: bool| mirror.config.scope.entry_rule(path, is_dir);
+    let rule = |path: &RelPath, is_dir: bool| {
+        mirror.config.scope.entry_rule(path, is_dir).or_else(|| sidecar_rule(mirror, path, is_dir))
+    };
     let mut scan = reader.scan(mirror.id, below)?;
-    let scope = &mirror.config.scope;
-    let mut merge = Merge { root, scope, rows: Rows::new(scan.rows()?)?, pass: Pass::default(), emit };
+    let mut merge = Merge { root, mirror, rows: Rows::new(scan.rows()?)?, pass: Pass::default(), emit };
     let mut failed = None;
     root.walk(below, Depth::Tree, &rule, &mut |entry| {
         tick();
@@ -108,20 +167,23 @@ pub fn paths(
                 let scope = &mirror.config.scope;
                 let seen = match scope.rule(path, false) {
                     Some(rule) => Seen::OutOfScope(trigger_rule(root, scope, path, rule)),
-                    None => Seen::Present(stat, unfinished(root, scope, path).unwrap_or(Content::Unread)),
+                    None => match sidecar_rule(mirror, path, false) {
+                        Some(rule) => Seen::OutOfScope(rule),
+                        None => Seen::Present(stat, unfinished(root, scope, path).unwrap_or(Content::Unread)),
+                    },
                 };
                 let at_rest = match (&seen, reader.file(mirror.id, path)?) {
                     (Seen::Present(stat, _), Some(row)) => row.is_at_rest(stat),
                     _ => false,
                 };
-                if !at_rest && emit(Observation { path: path.clone(), seen }).is_break() {
+                if !at_rest && emit(Observation::with_sidecar(root, mirror, path.clone(), seen)).is_break() {
                     break;
                 }
                 all.absent.extend(instead_of_folder(root, reader, mirror, path, emit)?);
             }
             Look::Other(kind) => {
                 let seen = Seen::OutOfScope(format!("{kind}"));
-                if emit(Observation { path: path.clone(), seen }).is_break() {
+                if emit(Observation::bare(path.clone(), seen)).is_break() {
                     break;
                 }
                 all.absent.extend(instead_of_folder(root, reader, mirror, path, emit)?);
@@ -138,13 +200,13 @@ pub fn paths(
                 all.unlisted.extend(inner.unlisted);
                 if let Some(row) = reader.file(mirror.id, path)? {
                     let seen = Seen::OutOfScope("a folder stands in its place".into());
-                    let _ = emit(Observation { path: row.path, seen });
+                    let _ = emit(Observation::bare(row.path, seen));
                 }
             }
             Look::Absent => all.absent.extend(gone(root, reader, mirror, path)?),
             Look::BehindLink => {
                 if let Some(row) = reader.file(mirror.id, path)? {
-                    let _ = emit(Observation { path: row.path, seen: Seen::OutOfScope(BEHIND_LINK.into()) });
+                    let _ = emit(Observation::bare(row.path, Seen::OutOfScope(BEHIND_LINK.into())));
                 }
             }
             Look::Unknown(error) => tracing::debug!(%path, error, "could not be looked at"),
@@ -220,7 +282,7 @@ fn instead_of_folder(
         match root.stat(&row.path) {
             Look::Absent => absent.push(row.path),
             Look::BehindLink if !row.is_ignored_by(BEHIND_LINK) => {
-                let _ = emit(Observation { path: row.path, seen: Seen::OutOfScope(BEHIND_LINK.into()) });
+                let _ = emit(Observation::bare(row.path, Seen::OutOfScope(BEHIND_LINK.into())));
             }
             _ => {}
         }
@@ -312,7 +374,7 @@ pub fn is_same_folder(
 /// The walk's entries against the journal's rows.
 struct Merge<'a> {
     root: &'a Root,
-    scope: &'a Scope,
+    mirror: &'a Mirror,
     rows: Rows<'a>,
     pass: Pass,
     emit: &'a mut dyn FnMut(Observation) -> ControlFlow<()>,
@@ -330,12 +392,13 @@ impl Merge<'_> {
                 if at_rest {
                     return Ok(ControlFlow::Continue(()));
                 }
-                let content = unfinished(self.root, self.scope, &path).unwrap_or(Content::Unread);
-                Ok((self.emit)(Observation { path, seen: Seen::Present(stat, content) }))
+                let content = unfinished(self.root, &self.mirror.config.scope, &path).unwrap_or(Content::Unread);
+                let seen = Seen::Present(stat, content);
+                Ok((self.emit)(Observation::with_sidecar(self.root, self.mirror, path, seen)))
             }
             Entry::Other { path, kind } => self.out_of_scope(path, kind.to_string()),
             Entry::Ignored { path, rule, is_dir: false } => {
-                let rule = trigger_rule(self.root, self.scope, &path, rule);
+                let rule = trigger_rule(self.root, &self.mirror.config.scope, &path, rule);
                 self.out_of_scope(path, rule)
             }
             Entry::Ignored { path, rule, is_dir: true } => {
@@ -344,9 +407,7 @@ impl Merge<'_> {
                     let (below, known) = (row.path.clone(), row.is_ignored_by(&rule));
                     self.pass.known_present += 1;
                     self.rows.advance()?;
-                    if !known
-                        && (self.emit)(Observation { path: below, seen: Seen::OutOfScope(rule.clone()) }).is_break()
-                    {
+                    if !known && (self.emit)(Observation::bare(below, Seen::OutOfScope(rule.clone()))).is_break() {
                         return Ok(ControlFlow::Break(()));
                     }
                 }
@@ -374,7 +435,7 @@ impl Merge<'_> {
         if self.row_at(&path)?.is_some_and(|row| row.is_ignored_by(&rule)) {
             return Ok(ControlFlow::Continue(()));
         }
-        Ok((self.emit)(Observation { path, seen: Seen::OutOfScope(rule) }))
+        Ok((self.emit)(Observation::bare(path, Seen::OutOfScope(rule))))
     }
 
     /// The row of this very path, taken; rows before it have no file.
@@ -410,7 +471,7 @@ impl Merge<'_> {
         self.pass.known_present += 1;
         if !self.rows.row.as_ref().is_some_and(|row| row.is_ignored_by(&rule)) {
             // An early end is noticed at the next entry.
-            let _ = (self.emit)(Observation { path, seen: Seen::OutOfScope(rule) });
+            let _ = (self.emit)(Observation::bare(path, Seen::OutOfScope(rule)));
         }
     }
 }

@@ -1,11 +1,15 @@
 //! What `sync` would do and why, by the same look and the same planner, on read-only connections: not a byte
 //! changes anywhere (invariant 21). Files are read as if they had settled.
 
+mod references;
+
 use std::ops::ControlFlow;
 
 use crate::config::Config;
-use crate::core::model::{HandoverKind, MirrorId, Stage, Stat, Verdict};
+use crate::core::model::{HandoverKind, MirrorId, ParkCode, Stage, Stat, Verdict};
 use crate::core::plan::{self, Seen, Step};
+use crate::core::routing::{Unrouted, UnroutedReason};
+use crate::core::sidecar::Beside;
 use crate::fatal::Fatal;
 use crate::handover;
 use crate::journal::{JournalError, Reader};
@@ -14,7 +18,8 @@ use crate::record;
 use crate::run::lookup_domain;
 use crate::scan::{self, Root};
 use crate::types::{CaseArn, RelPath, UnixMillis};
-use crate::world::Mirror;
+use crate::world::{Mirror, Routed};
+use references::LookedUp;
 
 /// One thing that a pass would do or say.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -31,66 +36,104 @@ pub struct Planned {
     pub size: Option<u64>,
 }
 
-/// Plans for every mirror.
+/// Plans for every mirror. References that the journal does not know are looked up, and forgotten again.
 ///
 /// # Errors
 /// The configuration's folders, the journal, or a Cases domain that has to be asked for.
 pub async fn preview(config: &Config) -> Result<Vec<Planned>, Fatal> {
     let domain = lookup_domain(config).await?;
+    let (of, within) = (config.clone(), domain.clone());
+    let wanted = blocking(move || {
+        let reader = reader(&of)?;
+        Ok(references::open(&mirrors(&of, &reader, within.as_ref())?, &reader)?)
+    });
+    let wanted = wanted.await?;
+    let looked_up = references::ask(config, domain.as_deref().unwrap_or_default(), wanted).await?;
     let config = config.clone();
-    let planned = crate::host::blocking(move || {
-        let reader = match Reader::open(&config.journal_path) {
-            Err(JournalError::Missing { .. }) => Reader::empty()?,
-            other => other?,
-        };
+    let planned = blocking(move || {
+        let reader = reader(&config)?;
         let mut planned = Vec::new();
-        for mirror in &config.mirrors {
-            let row = reader.mirror_by_name(&mirror.name)?;
-            // A mirror that the journal does not know yet has no rows under any id.
-            let id = row.as_ref().map_or(MirrorId(-1), |row| row.id);
-            let holds = row.as_ref().map(|row| row.holds.clone()).unwrap_or_default();
-            let mirror = Mirror::new(id, mirror.clone(), domain.clone(), holds);
-            mirror.set_moves_left(!reader.open_handovers(id, None, 1)?.is_empty());
-            one(&mirror, &reader, row.and_then(|row| row.identity), &mut planned)?;
+        for mirror in mirrors(&config, &reader, domain.as_ref())? {
+            let identity = reader.mirror(mirror.id)?.and_then(|row| row.identity);
+            mirror.set_moves_left(!reader.open_handovers(mirror.id, None, 1)?.is_empty());
+            one(&mirror, &reader, &looked_up, identity, &mut planned)?;
         }
         Ok(planned)
     });
-    planned.await.map_err(|error| Fatal::temporary(error.to_string()))?
+    planned.await
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Fatal> + Send + 'static) -> Result<T, Fatal> {
+    crate::host::blocking(work).await.map_err(|error| Fatal::temporary(error.to_string()))?
+}
+
+fn reader(config: &Config) -> Result<Reader, Fatal> {
+    Ok(match Reader::open(&config.journal_path) {
+        Err(JournalError::Missing { .. }) => Reader::empty()?,
+        other => other?,
+    })
+}
+
+fn mirrors(config: &Config, reader: &Reader, domain: Option<&String>) -> Result<Vec<Mirror>, Fatal> {
+    let known = config.mirrors.iter().map(|mirror| {
+        let row = reader.mirror_by_name(&mirror.name)?;
+        // A mirror that the journal does not know yet has no rows under any id.
+        let id = row.as_ref().map_or(MirrorId(-1), |row| row.id);
+        Ok(Mirror::new(id, mirror.clone(), domain.cloned(), row.map(|row| row.holds).unwrap_or_default()))
+    });
+    known.collect()
+}
+
+/// Where a file belongs, by the journal and by what was looked up for this plan.
+fn route(
+    mirror: &Mirror,
+    reader: &Reader,
+    looked_up: &LookedUp,
+    path: &RelPath,
+    beside: &Beside,
+) -> Result<Result<Routed, Unrouted>, JournalError> {
+    mirror.route_with(path, beside, &|reference| match looked_up.get(&reference.key()) {
+        Some(known) => Ok(Some(known.clone())),
+        None => reader.case_ref(mirror.id, reference),
+    })
 }
 
 fn one(
     mirror: &Mirror,
     reader: &Reader,
+    looked_up: &LookedUp,
     identity: Option<crate::core::model::RootIdentity>,
     planned: &mut Vec<Planned>,
 ) -> Result<(), Fatal> {
-    let mut say = Say { mirror, planned };
+    let opened = scan::open_root(&mirror.config.path);
+    let mut say = Say { mirror, reader, looked_up, root: opened.as_ref().ok(), planned };
     pending(reader, &mut say)?;
-    let root = match scan::open_root(&mirror.config.path) {
+    let root = match &opened {
         Ok(root) => root,
         Err(fault) => {
             say.held(format!("{}: {fault}; nothing is uploaded or deleted", mirror.config.path.display()));
             return Ok(());
         }
     };
-    if !observe::is_same_folder(&root, identity, mirror, reader)? {
+    if !observe::is_same_folder(root, identity, mirror, reader)? {
         say.held("another folder or disk stands at the mirror's path; nothing is uploaded or deleted".to_owned());
         return Ok(());
     }
     let mut failed = None;
     let mut changed = 0;
-    let pass =
-        observe::pass(&root, mirror, reader, None, &|| {}, &mut |seen| match decide(&root, mirror, reader, seen) {
-            Ok((observation, step)) => {
-                changed += u64::from(matches!(step, Step::Queue { why: plan::QueueWhy::Changed, .. }));
-                say.step(&observation.path, &step);
-                ControlFlow::Continue(())
-            }
-            Err(error) => {
-                failed = Some(error);
-                ControlFlow::Break(())
-            }
-        });
+    let pass = observe::pass(root, mirror, reader, None, &|| {}, &mut |seen| match decide(
+        root, mirror, reader, looked_up, seen,
+    ) {
+        Ok((observation, step)) => {
+            changed += u64::from(matches!(step, Step::Queue { why: plan::QueueWhy::Changed, .. }));
+            say.step(&observation.path, &step);
+            ControlFlow::Continue(())
+        }
+        Err(error) => {
+            failed = Some(error);
+            ControlFlow::Break(())
+        }
+    });
     if let Some(error) = failed {
         return Err(error.into());
     }
@@ -113,7 +156,7 @@ fn one(
     if plan::weigh_changes(tracked, 0, changed) == plan::Changes::All && !released {
         say.held(format!("{changed} of {tracked} attached files have new content; nothing is uploaded or deleted"));
     }
-    absences(&root, mirror, reader, &pass, &mut say)?;
+    absences(root, mirror, reader, &pass, &mut say)?;
     Ok(())
 }
 
@@ -130,8 +173,8 @@ fn absences(
     let released = u64::from(reader.mirror(id)?.map_or(0, |row| row.released));
     let (mut due, mut newly) = (Vec::new(), 0);
     for path in &pass.absent {
-        let observation = Observation { path: path.clone(), seen: Seen::Absent };
-        match decide(root, mirror, reader, observation)? {
+        let observation = Observation::bare(path.clone(), Seen::Absent);
+        match decide(root, mirror, reader, say.looked_up, observation)? {
             (observation, Step::DeleteDue) => due.push(observation.path),
             (observation, step) => {
                 newly += u64::from(matches!(step, Step::BeginGrace { .. }));
@@ -166,11 +209,17 @@ fn decide(
     root: &Root,
     mirror: &Mirror,
     reader: &Reader,
+    looked_up: &LookedUp,
     mut observation: Observation,
 ) -> Result<(Observation, Step), JournalError> {
     let now = UnixMillis::now();
-    let target = mirror.route(&observation.path);
-    let target = target.as_ref().map_err(String::as_str);
+    let target = match &observation.seen {
+        Seen::Present(..) => {
+            route(mirror, reader, looked_up, &observation.path, &observation.beside)?.map(|routed| routed.target)
+        }
+        Seen::Absent | Seen::OutOfScope(_) => Err(Unrouted::new(UnroutedReason::NoMatch)),
+    };
+    let target = target.as_ref();
     for _ in 0..3 {
         let known = record::known(reader, mirror.id, &observation.path, &observation.seen, mirror.rules())?;
         let step = plan::decide(&observation.seen, target, &known, mirror.rules(), now);
@@ -225,15 +274,37 @@ fn pending(reader: &Reader, say: &mut Say<'_>) -> Result<(), JournalError> {
 
 struct Say<'a> {
     mirror: &'a Mirror,
+    reader: &'a Reader,
+    looked_up: &'a LookedUp,
+    root: Option<&'a Root>,
     planned: &'a mut Vec<Planned>,
 }
 
 impl Say<'_> {
+    fn target(&self, path: &RelPath) -> Option<plan::Target> {
+        let beside = self.root.map(|root| observe::sidecar(root, &self.mirror.config, path).0).unwrap_or_default();
+        let routed = route(self.mirror, self.reader, self.looked_up, path, &beside).ok().and_then(Result::ok);
+        routed.map(|routed| routed.target)
+    }
+
     fn add(&mut self, path: &RelPath, action: &'static str, why: String, size: Option<u64>) {
-        let target = self.mirror.route(path).ok();
+        let target = self.target(path);
         let (case, name) = target.map_or((None, None), |target| (Some(target.case), Some(target.name)));
         let mirror = self.mirror.config.name.clone();
         self.planned.push(Planned { mirror, path: path.clone(), action, why, case, name, size });
+    }
+
+    /// Why the file would be parked before a call, by what the journal knows of instance and case.
+    fn refused(&self, path: &RelPath, size: u64) -> Option<(ParkCode, String)> {
+        let target = self.target(path)?;
+        let limits = self.reader.files_config().ok().flatten().map(|(limits, _)| limits);
+        // How large the result of a conversion will be is not known yet.
+        let bytes = if self.mirror.config.conversion(path).is_some() { 1 } else { size };
+        if let Some(refusal) = limits.and_then(|limits| limits.refuse(&target.name, bytes)) {
+            return Some((refusal.code, refusal.note));
+        }
+        let full = self.reader.full_case(&target.case).ok().flatten()?;
+        (full.next_probe > UnixMillis::now()).then(|| (ParkCode::CaseFull, full.note()))
     }
 
     /// The mirror as a whole is held; shown at its root.
@@ -252,6 +323,10 @@ impl Say<'_> {
             Step::Missing | Step::Depart => {
                 self.add(path, "keep", "gone here before its hand-over; kept at Connect".into(), None);
             }
+            Step::Queue { stat, .. } if self.refused(path, stat.size).is_some() => {
+                let (code, note) = self.refused(path, stat.size).unwrap_or((ParkCode::Refused, String::new()));
+                self.add(path, "park", format!("{code}: {note}"), Some(stat.size));
+            }
             Step::Queue { stat, why: plan::QueueWhy::New, .. } => {
                 self.add(path, "upload", "new".into(), Some(stat.size))
             }
@@ -269,7 +344,10 @@ impl Say<'_> {
                 self.add(path, "park", why, Some(stat.size));
             }
             Step::Ignore { rule } => self.add(path, "ignore", rule.clone(), None),
-            Step::Unroute { stat, reason } => self.add(path, "unroute", reason.clone(), Some(stat.size)),
+            Step::Unroute { stat, why, .. } => {
+                let note = why.note.as_ref().map(|note| format!(": {note}")).unwrap_or_default();
+                self.add(path, "unroute", format!("{}{note}", why.reason), Some(stat.size));
+            }
             Step::BeginGrace { delete_after } => {
                 self.add(path, "wait", format!("gone here; deleted at Connect after {delete_after}"), None);
             }

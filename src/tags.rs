@@ -24,7 +24,7 @@ const LONGEST_VALUE: usize = 256;
 
 /// The tags of one attempt: ours and the user's own.
 pub fn of(mirror: &config::Mirror, attachment: &Attachment) -> BTreeMap<String, String> {
-    let mut tags = mirror.tags.clone();
+    let mut tags = attachment.extras.as_ref().map_or_else(|| mirror.tags.clone(), |extras| extras.tags.clone());
     tags.insert(MIRROR.into(), mirror.name.clone());
     tags.insert(PATH.into(), path_value(&attachment.path));
     tags.insert(SHA256.into(), attachment.version.hash.to_string());

@@ -9,11 +9,15 @@ use tokio::sync::{Notify, OnceCell, Semaphore, mpsc};
 use crate::aws::{Client, Failure, Next};
 use crate::config;
 use crate::core::handover;
-use crate::core::model::{Attachment, EventKind, Hold, HoldCode, MirrorId};
+use crate::core::model::{Attachment, EventKind, Extras, Hold, HoldCode, MirrorId};
 use crate::core::plan::{self, Rules, Target};
+use crate::core::preflight::Limits;
+use crate::core::reference::{self, CaseRef, Reference};
+use crate::core::routing::{Named, Unrouted, UnroutedReason};
+use crate::core::sidecar::{Beside, MAX_TAGS};
 use crate::crash::{self, Point};
 use crate::host;
-use crate::journal::{Journal, JournalError, NewEvent};
+use crate::journal::{Journal, JournalError, NewEvent, View};
 use crate::passes::Passes;
 use crate::tags;
 use crate::types::{FileId, RelPath, UnixMillis};
@@ -22,6 +26,12 @@ use crate::weather::Weather;
 
 /// Files of one mirror that are opened at the same time.
 const MOST_OPENING: usize = 4;
+/// Where a file's attachment belongs, and what its start call carries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Routed {
+    pub target: Target,
+    pub extras: Extras,
+}
 
 /// One mirror at work.
 #[derive(Debug)]
@@ -66,15 +76,69 @@ impl Mirror {
         }
     }
 
-    /// Where the attachment of `path` belongs.
+    /// Where the attachment of `path` belongs, as the journal knows its reference; the inner error is why no case can
+    /// be told.
     ///
     /// # Errors
-    /// Why no case can be told, in words.
-    pub fn route(&self, path: &RelPath) -> Result<Target, String> {
-        let case = self.config.routing.route(path, self.domain.get().map(String::as_str))?;
-        let name = self.config.naming.attachment_name(path).name;
-        let converted = self.config.conversion(path).map(|(convert, _)| convert.rule.renamed(&name));
-        Ok(Target { case, name: converted.unwrap_or(name) })
+    /// The journal's.
+    pub fn route(
+        &self,
+        view: &View,
+        path: &RelPath,
+        beside: &Beside,
+    ) -> Result<Result<Routed, Unrouted>, JournalError> {
+        self.route_with(path, beside, &|reference| view.case_ref(self.id, reference))
+    }
+
+    /// The same with another memory of references.
+    ///
+    /// # Errors
+    /// Those of `known`.
+    pub fn route_with(
+        &self,
+        path: &RelPath,
+        beside: &Beside,
+        known: &dyn Fn(&Reference) -> Result<Option<CaseRef>, JournalError>,
+    ) -> Result<Result<Routed, Unrouted>, JournalError> {
+        let domain = self.domain.get().map(String::as_str);
+        let case = match self.config.routing.name(path, beside, domain) {
+            Err(why) => return Ok(Err(why)),
+            Ok(Named::Case(case)) => case,
+            Ok(Named::Reference(reference)) => {
+                let found = known(&reference)?.filter(|known| domain.is_none_or(|domain| known.domain == domain));
+                let unknown = || match domain {
+                    Some(_) => Err(reference::pending(&reference, None)),
+                    None => Err(Unrouted::new(UnroutedReason::DomainUnknown)),
+                };
+                match found.map_or_else(unknown, |known| known.resolved()) {
+                    Err(why) => return Ok(Err(why)),
+                    Ok(case) => case,
+                }
+            }
+        };
+        let mut name = self.config.naming.attachment_name(path).name;
+        let mut tags = self.config.tags.clone();
+        if let Beside::Sidecar(sidecar) = beside {
+            tags.extend(sidecar.tags.clone());
+            name = sidecar.file_name.clone().unwrap_or(name);
+            if tags.len() > MAX_TAGS {
+                let text = format!("{} tags with those of the mirror; allowed are {MAX_TAGS}", tags.len());
+                return Ok(Err(Unrouted::new(UnroutedReason::BadSidecar).note(text)));
+            }
+        }
+        if let Some((convert, _)) = self.config.conversion(path) {
+            name = convert.rule.renamed(&name);
+        }
+        let extras = Extras { tags, created_by: self.config.created_by.clone() };
+        Ok(Ok(Routed { target: Target { case, name }, extras }))
+    }
+
+    /// The reference that names the case of `path`, if one does.
+    pub fn reference_of(&self, path: &RelPath, beside: &Beside) -> Option<Reference> {
+        match self.config.routing.name(path, beside, self.domain.get().map(String::as_str)) {
+            Ok(Named::Reference(reference)) => Some(reference),
+            Ok(Named::Case(_)) | Err(_) => None,
+        }
     }
 
     /// The policy's part in decisions about one file.
@@ -231,6 +295,14 @@ pub struct World {
     /// Rung when a loop has run out of work or has looked for the first time: `sync` then asks whether it is over,
     /// `run` whether it is ready.
     pub rest: Notify,
+    /// Rung when the journal may hold references to look up.
+    pub references: Notify,
+    /// What the instance takes; `None` until that was asked for.
+    pub limits: Mutex<Option<Arc<Limits>>>,
+    /// Rung when the service refused what `limits` let pass.
+    pub refused: Notify,
+    /// A look-up is under way, or its answer has not reached the mirrors.
+    pub looking_up: AtomicBool,
     /// Attempts on their way to the follow-up: more than it can ask about in one round, so that it never starves.
     pub follow: mpsc::Sender<Attachment>,
     /// Where converters work and what they made is kept until it is sent; emptied at every start.
@@ -269,6 +341,16 @@ impl World {
             }
             _ => tracing::info!(file, file_id = attachment.file_id.as_ref().map(FileId::as_str), "{failure}"),
         }
+    }
+
+    /// What the instance takes on cases, as far as it is known.
+    pub fn limits(&self) -> Option<Arc<Limits>> {
+        self.limits.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts settings in force.
+    pub fn set_limits(&self, limits: Limits) {
+        *self.limits.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(limits));
     }
 
     /// A write to the journal failed: nothing new is begun for a while, what is known is kept (LESSONS L61).

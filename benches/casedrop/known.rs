@@ -4,6 +4,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use casedrop_sandbox::Op;
 
 use crate::child::{Cost, Daemon, measure, memory_mib, stat};
 use crate::stage::{FILES_PER_CASE, Stage, Tree, UNLIMITED, count};
@@ -27,7 +28,10 @@ pub fn run(quick: bool, table: &mut Table) -> anyhow::Result<()> {
         passes.push(measure(&mut stage.command(&["sync", "--quiet"], "debug")?)?);
         scans.push(took_s(&stage.log())?);
     }
-    ensure!(stage.sandbox.requests().is_empty(), "a pass with nothing to do made calls");
+    // What the instance takes is asked for at each start, beside the pass.
+    let asked = |op: Op| op == Op::DescribeAttachedFilesConfiguration;
+    let made = stage.sandbox.requests().into_iter().filter(|request| !asked(request.op)).count();
+    ensure!(made == 0, "a pass with nothing to do made {made} calls");
     let wall = |costs: &[Cost]| median(costs.iter().map(|c| c.wall_s));
     let cpu = |costs: &[Cost]| median(costs.iter().map(|c| c.cpu_s));
     let (scan, find, whole) = (median(scans), wall(&finds), wall(&passes));

@@ -14,10 +14,14 @@ use crate::server::Call;
 use crate::state::Shared;
 use crate::uri;
 
+/// The newer field, which older domains lack (SERVICE.md 7: its id is a guess).
+const REFERENCE_ID: &str = "reference_id";
+
 /// System fields, as ListFields shows them (SERVICE.md 7): id, name, type.
-const FIELDS: [(&str, &str, &str); 6] = [
+const FIELDS: [(&str, &str, &str); 7] = [
     ("case_id", "Case ID", "Text"),
     ("reference_number", "Reference number", "Text"),
+    (REFERENCE_ID, "Reference ID", "Text"),
     ("title", "Title", "Text"),
     ("status", "Status", "SingleSelect"),
     ("created_datetime", "Date/Time opened", "DateTime"),
@@ -82,6 +86,7 @@ fn field(case: &CaseInfo, id: &str) -> Option<String> {
     Some(match id {
         "case_id" => case.case_id.clone(),
         "reference_number" => case.reference_number.clone(),
+        REFERENCE_ID => return case.reference_id.clone(),
         "title" => case.title.clone(),
         "status" => case.status.as_str().to_owned(),
         "created_datetime" | "last_updated_datetime" => case.created_at.to_string(),
@@ -126,8 +131,9 @@ fn terms(value: &Value) -> Result<&[Value], ApiError> {
         .ok_or_else(|| ApiError::validation("andAll and orAll hold at most 10 filters."))
 }
 
-/// Whether a case satisfies a filter. `depth` bounds what a hostile body can nest.
-fn satisfies(case: &CaseInfo, filter: &Value, depth: u8) -> Result<bool, ApiError> {
+/// Whether a case satisfies a filter. `depth` bounds what a hostile body can nest; `folds` = reference ids are compared
+/// without regard to case.
+fn satisfies(case: &CaseInfo, filter: &Value, folds: bool, depth: u8) -> Result<bool, ApiError> {
     let Some(deeper) = depth.checked_sub(1) else {
         return Err(ApiError::validation("The filter is nested too deeply."));
     };
@@ -138,6 +144,7 @@ fn satisfies(case: &CaseInfo, filter: &Value, depth: u8) -> Result<bool, ApiErro
             let (id, text) = field_text(value)?;
             let held = field(case, id);
             Ok(match comparison {
+                "equalTo" if id == REFERENCE_ID && folds => held.is_some_and(|held| held.eq_ignore_ascii_case(text)),
                 "equalTo" => held.as_deref() == Some(text),
                 "contains" => held.is_some_and(|held| held.contains(text)),
                 "greaterThan" => held.as_deref() > Some(text),
@@ -147,9 +154,9 @@ fn satisfies(case: &CaseInfo, filter: &Value, depth: u8) -> Result<bool, ApiErro
                 _ => return Err(ApiError::validation("Unknown comparison.")),
             })
         }
-        "not" => satisfies(case, inner, deeper).map(|yes| !yes),
-        "andAll" => terms(inner)?.iter().try_fold(true, |all, term| Ok(satisfies(case, term, deeper)? && all)),
-        "orAll" => terms(inner)?.iter().try_fold(false, |any, term| Ok(satisfies(case, term, deeper)? || any)),
+        "not" => satisfies(case, inner, folds, deeper).map(|yes| !yes),
+        "andAll" => terms(inner)?.iter().try_fold(true, |all, term| Ok(satisfies(case, term, folds, deeper)? && all)),
+        "orAll" => terms(inner)?.iter().try_fold(false, |any, term| Ok(satisfies(case, term, folds, deeper)? || any)),
         // Our cases carry no tags.
         "tag" => Ok(false),
         _ => Err(ApiError::validation("Unknown filter.")),
@@ -198,8 +205,10 @@ pub(crate) fn search_cases(shared: &Shared, call: &Call, domain_id: &str) -> Res
         return Err(ApiError::validation("fields holds at most 25 entries."));
     }
     let term = body.search_term.unwrap_or_default().to_lowercase();
+    let now = shared.clock.now();
     let hits: Vec<CaseInfo> = {
         let model = shared.model();
+        let (folds, lag) = (model.switches.search_ignores_case, model.switches.search_cases_delay);
         let narrowed = body.filter.as_ref().and_then(|filter| candidates(&model, filter, DEPTH));
         let cases: Vec<&CaseInfo> = match &narrowed {
             Some(ids) => ids.iter().filter_map(|id| model.case_info(id)).collect(),
@@ -207,12 +216,16 @@ pub(crate) fn search_cases(shared: &Shared, call: &Call, domain_id: &str) -> Res
         };
         if let (Some(filter), Some(demo)) = (&body.filter, model.cases().next()) {
             // A bad filter is refused even when there is no case to try it on.
-            satisfies(demo, filter, DEPTH)?;
+            satisfies(demo, filter, folds, DEPTH)?;
         }
         let mut hits = Vec::new();
         for case in cases {
+            if now < case.created_at.plus(lag) {
+                // The index has not heard of it yet.
+                continue;
+            }
             let found = match &body.filter {
-                Some(filter) => satisfies(case, filter, DEPTH)?,
+                Some(filter) => satisfies(case, filter, folds, DEPTH)?,
                 None => true,
             };
             let named =
@@ -342,12 +355,14 @@ pub(crate) fn list_domains(call: &Call) -> Result<Reply, ApiError> {
     })))
 }
 
-pub(crate) fn list_fields(call: &Call, domain_id: &str) -> Result<Reply, ApiError> {
+pub(crate) fn list_fields(shared: &Shared, call: &Call, domain_id: &str) -> Result<Reply, ApiError> {
     check_domain(domain_id)?;
     let size = query_count(call, 100)?;
     let token = uri::query_value(&call.query, "nextToken");
     let from = usize::try_from(token_number(token)?).unwrap_or(usize::MAX);
-    let fields: Vec<Value> = FIELDS
+    let with_ids = shared.model().switches.reference_id_field;
+    let shown: Vec<_> = FIELDS.iter().filter(|(id, ..)| with_ids || *id != REFERENCE_ID).collect();
+    let fields: Vec<Value> = shown
         .iter()
         .skip(from)
         .take(size)
@@ -363,7 +378,7 @@ pub(crate) fn list_fields(call: &Call, domain_id: &str) -> Result<Reply, ApiErro
         .collect();
     let mut answer = json!({ "fields": fields });
     let end = from.saturating_add(size);
-    if end < FIELDS.len() {
+    if end < shown.len() {
         add(&mut answer, "nextToken", json!(format!("from-{end}")));
     }
     Ok(Reply::json(&answer))

@@ -189,6 +189,15 @@ impl Sandbox {
         true
     }
 
+    /// Gives a case a reference id, or takes it away. `false` if there is no such case, or another one has that id.
+    pub fn set_reference_id(&self, case_id: &str, id: Option<&str>) -> bool {
+        let changed = self.shared().model().set_reference_id(case_id, id);
+        if let Some(case) = &changed {
+            self.shared().persist_case(case);
+        }
+        changed.is_some()
+    }
+
     /// Closes a case. `false` if there is none.
     pub fn close_case(&self, case_id: &str) -> bool {
         self.set_case_status(case_id, CaseStatus::Closed)

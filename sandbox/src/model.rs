@@ -120,6 +120,7 @@ impl Model {
             arn: ids::case_arn(&case_id),
             case_id,
             reference_number,
+            reference_id: None,
             title: case.title,
             status: case.status,
             created_at: now,
@@ -147,6 +148,18 @@ impl Model {
         let new =
             NewCase { case_id: Some(case_id.to_owned()), title: "Made on first use".to_owned(), ..NewCase::default() };
         Some((self.add_case(new, now), true))
+    }
+
+    /// Gives a case a reference id, or takes it away. `None` if there is no such case or another one has that id.
+    pub(crate) fn set_reference_id(&mut self, case_id: &str, id: Option<&str>) -> Option<CaseInfo> {
+        let same =
+            |case: &CaseInfo| case.reference_id.as_deref().zip(id).is_some_and(|(a, b)| a.eq_ignore_ascii_case(b));
+        if self.cases().any(|case| case.case_id != case_id && same(case)) {
+            return None;
+        }
+        let case = self.cases.get_mut(case_id)?;
+        case.info.reference_id = id.map(str::to_owned);
+        Some(case.info.clone())
     }
 
     pub(crate) fn set_case_status(&mut self, case_id: &str, status: CaseStatus) -> Option<CaseInfo> {

@@ -56,6 +56,9 @@ pub struct CaseInfo {
     pub arn: String,
     /// 8-digit reference number.
     pub reference_number: String,
+    /// Reference id, unique without regard to case; older cases have none (SERVICE.md 0.10).
+    #[serde(default)]
+    pub reference_id: Option<String>,
     /// Title.
     pub title: String,
     /// Status.

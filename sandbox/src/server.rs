@@ -340,7 +340,7 @@ fn operation(shared: &Shared, call: &mut Call, parameters: &[String]) -> Result<
         Op::SearchCases => cases_api::search_cases(shared, call, one),
         Op::GetCase => cases_api::get_case(shared, call, one, two),
         Op::ListDomains => cases_api::list_domains(call),
-        Op::ListFields => cases_api::list_fields(call, one),
+        Op::ListFields => cases_api::list_fields(shared, call, one),
         Op::PutObject | Op::GetObject | Op::Unknown => Err(ApiError::internal(Service::Connect)),
     }
 }

@@ -178,6 +178,13 @@ pub struct Switches {
     /// Row 17: how long after Start SearchRelatedItems begins to list the file, in milliseconds. Default 0.
     #[serde(rename = "related_items_delay_ms", with = "millis")]
     pub related_items_delay: Duration,
+    /// Row 17: how long after a case was made SearchCases begins to find it, in milliseconds. Default 0.
+    #[serde(rename = "search_cases_delay_ms", with = "millis")]
+    pub search_cases_delay: Duration,
+    /// Whether the domain has the newer field of reference ids (SERVICE.md 7). Default `true`.
+    pub reference_id_field: bool,
+    /// Whether `equalTo` on reference ids ignores letter case, as their uniqueness does. Default `true`.
+    pub search_ignores_case: bool,
 }
 
 impl Switches {
@@ -200,11 +207,14 @@ impl Switches {
         start_on_deleted_case: StartOnDeletedCase::ResourceNotFound,
         start_and_complete_share_bucket: false,
         related_items_delay: Duration::ZERO,
+        search_cases_delay: Duration::ZERO,
+        reference_id_field: true,
+        search_ignores_case: true,
     };
 
     /// The default and every single deviation from it, each with a name for test output.
     #[rustfmt::skip]
-    pub const ALL: [(&'static str, Self); 25] = {
+    pub const ALL: [(&'static str, Self); 28] = {
         const D: Switches = Switches::DEFAULT;
         [
             ("default", D),
@@ -232,6 +242,9 @@ impl Switches {
             ("start-on-deleted-case=access-denied", Self { start_on_deleted_case: StartOnDeletedCase::AccessDenied, ..D }),
             ("start-and-complete-share-bucket=true", Self { start_and_complete_share_bucket: true, ..D }),
             ("related-items-delay=2s", Self { related_items_delay: Duration::from_secs(2), ..D }),
+            ("search-cases-delay=2s", Self { search_cases_delay: Duration::from_secs(2), ..D }),
+            ("reference-id-field=false", Self { reference_id_field: false, ..D }),
+            ("search-ignores-case=false", Self { search_ignores_case: false, ..D }),
         ]
     };
 }
@@ -277,7 +290,7 @@ mod tests {
                 continue;
             };
             let text = match value {
-                "2s" => "related_items_delay_ms = 2000".to_owned(),
+                "2s" => format!("{}_ms = 2000", key.replace('-', "_")),
                 "true" | "false" => format!("{} = {value}", key.replace('-', "_")),
                 _ => format!("{} = \"{value}\"", key.replace('-', "_")),
             };

@@ -7,6 +7,9 @@ use std::sync::Arc;
 use crate::config;
 use crate::core::model::Stat;
 use crate::core::plan::{Content, Seen};
+use crate::core::reference::Reference;
+use crate::core::routing::Named;
+use crate::core::sidecar::{self, Beside};
 use crate::fatal::Fatal;
 use crate::observe;
 use crate::scan::{self, Depth, Entry};
@@ -26,9 +29,18 @@ pub struct Local {
     pub unlisted: Vec<(RelPath, String)>,
     /// The cases that the mirror, its folders and its files name.
     pub cases: BTreeSet<CaseArn>,
+    /// The references that they name cases by, by their keys.
+    pub references: BTreeMap<String, Reference>,
+    /// What stands beside the files that have a sidecar.
+    pub beside: BTreeMap<RelPath, Beside>,
 }
 
 impl Local {
+    /// What stands beside a file.
+    pub fn beside(&self, path: &RelPath) -> &Beside {
+        self.beside.get(path).unwrap_or(&Beside::Nothing)
+    }
+
     /// What the disk shows of a path, unread. `None`: nothing can be said.
     pub fn seen(&self, path: &RelPath) -> Option<Seen> {
         if let Some(stat) = self.files.get(path) {
@@ -68,6 +80,9 @@ fn walk(config: &config::Mirror, domain: Option<&str>) -> Result<Local, Fatal> {
         let mut below = Vec::new();
         root.walk(folder.as_ref(), Depth::Folder, &rule, &mut |entry| {
             match entry {
+                Entry::File { path, .. } if config.sidecar && sidecar::is_sidecar(&path) => {
+                    local.ignored.insert(path, sidecar::RULE.to_owned());
+                }
                 Entry::File { path, stat } => drop(local.files.insert(path, stat)),
                 Entry::Folder { path } => below.push(path),
                 Entry::Ignored { path, rule, is_dir: true } => local.ignored_folders.push((path, rule)),
@@ -87,8 +102,19 @@ fn walk(config: &config::Mirror, domain: Option<&str>) -> Result<Local, Fatal> {
     // A folder that holds no file any more names its case all the same, by any file that it could hold.
     let could = folders.iter().map(|folder| [folder.as_bytes(), b"/x"].concat()).chain([b"x".to_vec()]);
     let could: Vec<RelPath> = could.filter_map(RelPath::new).collect();
-    let cases = could.iter().chain(local.files.keys()).filter_map(|path| config.routing.route(path, domain).ok());
-    local.cases = cases.collect();
+    for path in local.files.keys().filter(|_| config.sidecar) {
+        match observe::sidecar(&root, config, path).0 {
+            Beside::Nothing => {}
+            beside => drop(local.beside.insert(path.clone(), beside)),
+        }
+    }
+    for path in could.iter().chain(local.files.keys()) {
+        match config.routing.name(path, local.beside(path), domain) {
+            Ok(Named::Case(case)) => drop(local.cases.insert(case)),
+            Ok(Named::Reference(reference)) => drop(local.references.insert(reference.key(), reference)),
+            Err(_) => {}
+        }
+    }
     Ok(local)
 }
 

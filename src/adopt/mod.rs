@@ -28,12 +28,15 @@ use crate::config::Config;
 use crate::core::adopt::{Standing, Tagged};
 use crate::core::model::Version;
 use crate::core::plan::{Content, Seen};
+use crate::core::reference::{CaseRef, RefState, Reference, batches};
+use crate::core::sidecar::Beside;
 use crate::fatal::Fatal;
 use crate::journal::{Difference, Journal, JournalError, Reader};
 use crate::record;
+use crate::resolve;
 use crate::tags::Origin;
 use crate::truth::{self, Manners};
-use crate::types::{CaseArn, FileId, UnixMillis};
+use crate::types::{CaseArn, FileId, RelPath, UnixMillis};
 use crate::world::Mirror;
 
 /// How long a case's answer is good for.
@@ -173,6 +176,7 @@ impl Session {
     pub async fn plan(&self, mirror: &Mirror, more: &[CaseArn], accept: bool, tell: Tell<'_>) -> Result<Plan, Fatal> {
         let local = local::look(mirror).await?;
         let mut cases = local.cases.clone();
+        cases.extend(self.resolve(mirror, local.references.values()).await?);
         cases.extend(more.iter().cloned());
         let cases: Vec<CaseArn> = cases.into_iter().collect();
         let unknown_cases = self.ask(mirror, &cases, tell).await?;
@@ -200,6 +204,52 @@ impl Session {
             self.compare(mirror, &mut plan, tell).await?;
         }
         Ok(plan)
+    }
+
+    /// The cases that references mean, looked up and kept in the journal where it does not know them. Of an ambiguous
+    /// one all that are known: it may have meant any of them when there was no other.
+    async fn resolve(
+        &self,
+        mirror: &Mirror,
+        references: impl Iterator<Item = &Reference>,
+    ) -> Result<Vec<CaseArn>, Fatal> {
+        let Some(domain) = mirror.domain.get().cloned() else { return Ok(Vec::new()) };
+        let domain_id = domain.rsplit('/').next().unwrap_or_default();
+        let (mut open, mut cases) = (Vec::new(), Vec::new());
+        let mut say = |known: &CaseRef| {
+            let named = known.candidates.iter().filter_map(|c| CaseArn::in_domain(&known.domain, &c.case_id));
+            cases.extend(known.case.iter().cloned().chain(named));
+        };
+        for reference in references {
+            match self.reader.case_ref(mirror.id, reference)? {
+                Some(known) if known.domain == domain && known.state != RefState::Pending => say(&known),
+                Some(_) | None => open.push(reference.clone()),
+            }
+        }
+        if open.is_empty() {
+            return Ok(cases);
+        }
+        let failed = |failure: Failure| {
+            let text = format!("references to cases cannot be looked up: {failure}; nothing was adopted");
+            let passes = matches!(failure.next, Next::Retry | Next::Throttled | Next::Offline);
+            if passes { Fatal::temporary(text) } else { Fatal::person(text) }
+        };
+        let fields = resolve::ask_fields(&self.aws, domain_id).await.map_err(failed)?;
+        for batch in batches(open, fields.id_field.as_deref()) {
+            let outcomes = resolve::look_up(&self.aws, domain_id, &fields, batch).await.map_err(failed)?;
+            let (id, domain) = (mirror.id, domain.clone());
+            let learned = self.journal.write(move |tx| {
+                let now = UnixMillis::now();
+                let mut learned = Vec::with_capacity(outcomes.len());
+                for (reference, outcome) in &outcomes {
+                    record::want_reference(tx, id, reference.clone(), &domain, now)?;
+                    learned.extend(record::learned(tx, id, reference, outcome, now)?);
+                }
+                Ok(learned)
+            });
+            learned.await?.iter().for_each(&mut say);
+        }
+        Ok(cases)
     }
 
     /// Asks the cases; returns those that Connect does not know.
@@ -291,7 +341,9 @@ impl Session {
                     let now = UnixMillis::now();
                     let mut taken = 0;
                     for Adoption { path, take, seen } in &batch {
-                        let route = |path: &_| mirror.route(path);
+                        // A sidecar is not read here; the daemon's first look at the file reads it.
+                        let route =
+                            |path: &RelPath| Ok(mirror.route(tx, path, &Beside::Nothing)?.map(|routed| routed.target));
                         let seen = seen.as_ref();
                         taken += record::adopt(tx, (id, path), take, seen, &route, mirror.rules(), now)?;
                     }

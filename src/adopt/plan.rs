@@ -11,7 +11,7 @@ use crate::fatal::Fatal;
 use crate::journal::{JournalError, Reader};
 use crate::tags::{self, Place};
 use crate::types::{CaseArn, FileId, RelPath, UnixMillis};
-use crate::world::Mirror;
+use crate::world::{Mirror, Routed};
 
 /// One path's part of the work.
 #[derive(Debug, Clone)]
@@ -233,7 +233,7 @@ fn propose(
         if taken.contains(path) || has_attachment(reader, mirror, path)? {
             continue;
         }
-        if let Ok(target) = mirror.route(path) {
+        if let Ok(Routed { target, .. }) = mirror.route(reader, path, local.beside(path))? {
             files.entry((target.case, target.name, stat.size)).or_default().push(path);
         }
     }

@@ -16,6 +16,9 @@ pub enum Op {
     Delete,
     Describe,
     SearchRelated,
+    SearchCases,
+    GetCase,
+    ListFields,
     ListDomains,
     /// The download from the URL that [`Op::Get`] granted.
     Fetch,
@@ -23,7 +26,7 @@ pub enum Op {
 
 impl Op {
     /// Every kind, in the order of their declaration.
-    pub const ALL: [Op; 10] = [
+    pub const ALL: [Op; 13] = [
         Op::Start,
         Op::Put,
         Op::Complete,
@@ -32,6 +35,9 @@ impl Op {
         Op::Delete,
         Op::Describe,
         Op::SearchRelated,
+        Op::SearchCases,
+        Op::GetCase,
+        Op::ListFields,
         Op::ListDomains,
         Op::Fetch,
     ];
@@ -47,6 +53,9 @@ impl Op {
             Op::Delete => "DeleteAttachedFile",
             Op::Describe => "DescribeAttachedFilesConfiguration",
             Op::SearchRelated => "SearchRelatedItems",
+            Op::SearchCases => "SearchCases",
+            Op::GetCase => "GetCase",
+            Op::ListFields => "ListFields",
             Op::ListDomains => "ListDomains",
             Op::Fetch => "GetObject",
         }

@@ -14,7 +14,8 @@ use super::{context, logging};
 use crate::adopt::{Fate, Plan, Progress, Session};
 use crate::config::{Config, DeletePolicy};
 use crate::core::model::HoldCode;
-use crate::core::routing::Routing;
+use crate::core::routing::{self, Routing};
+use crate::core::sidecar::Beside;
 use crate::types::{CaseArn, FileId, RelPath};
 use crate::world::Mirror;
 
@@ -192,7 +193,12 @@ fn more_cases(given: &[String], config: &Config, mirror: &Mirror) -> Result<Vec<
     let arn = |text: &String| {
         let unclear = |why: String| Failed::usage(format!("--case {text}: {why}"));
         let anywhere = RelPath::new(&b"x"[..]).ok_or_else(|| unclear("no case".to_owned()))?;
-        Routing::one_case(text).and_then(|one| one.route(&anywhere, domain.as_deref())).map_err(unclear)
+        let one = Routing::one_case(text).map_err(unclear)?;
+        match one.name(&anywhere, &Beside::Nothing, domain.as_deref()) {
+            Ok(routing::Named::Case(case)) => Ok(case),
+            Ok(routing::Named::Reference(_)) => Err(unclear("it is no case".to_owned())),
+            Err(why) => Err(unclear(why.reason.remedy().to_owned())),
+        }
     };
     given.iter().map(arn).collect()
 }

@@ -18,6 +18,7 @@ use super::words::{files, plain, span};
 use crate::config::{self, Config};
 use crate::control::{self, Request};
 use crate::core::model::{Event, EventKind, HoldCode, MirrorRow, ParkCode, Stat, Verdict};
+use crate::core::routing::UnroutedReason;
 use crate::journal::{EventFilter, JournalError, View};
 use crate::passes::{Looked, Ticket};
 use crate::scan::{self, Depth, Entry, Look};
@@ -373,6 +374,8 @@ fn end(
     Ok(match row.verdict {
         Verdict::Attached if known => Some(End::Attached),
         Verdict::Deleting if gone() => Some(End::Gone),
+        // Its case is being looked up: not its end.
+        Verdict::Unrouted(ref reason) if reason == UnroutedReason::ReferencePending.as_str() => None,
         Verdict::Parked(_) | Verdict::Unrouted(_) | Verdict::Ignored(_) => Some(End::Verdict(row.verdict, row.note)),
         Verdict::Attached
         | Verdict::Deleting

@@ -13,6 +13,8 @@ use super::place::unescape;
 use super::words::{Columns, plain, span};
 use crate::config::Config;
 use crate::core::model::{Attachment, FileRow, MirrorId, Stage, Verdict};
+use crate::core::routing::Named;
+use crate::core::sidecar::Beside;
 use crate::journal::{JournalError, Reader};
 use crate::types::{CaseArn, FileId, RelPath, UnixMillis};
 
@@ -139,8 +141,12 @@ pub fn best(attachments: Vec<Attachment>) -> Option<Attachment> {
     attachments.into_iter().filter(|a| rank(a) > 0).max_by_key(|a| (rank(a), a.id))
 }
 
+/// The case of the file's attachment, else the one that its path names; a sidecar is not read for a list.
 fn case_of(mirror: &Known, row: &FileRow, best: Option<&Attachment>, domain: Option<&str>) -> Option<CaseArn> {
-    let by_path = || mirror.config.as_ref()?.routing.route(&row.path, domain).ok();
+    let by_path = || match mirror.config.as_ref()?.routing.name(&row.path, &Beside::Nothing, domain) {
+        Ok(Named::Case(case)) => Some(case),
+        Ok(Named::Reference(_)) | Err(_) => None,
+    };
     best.map(|attachment| attachment.case.clone()).or_else(by_path)
 }
 
@@ -177,9 +183,9 @@ fn cells(
     now: UnixMillis,
 ) -> Vec<String> {
     let none = || "-".to_owned();
-    // Park codes are short; rules and reasons are sentences and belong to the note.
+    // Codes and reasons are short; rules are sentences and belong to the note.
     let (verdict, reason) = match &row.verdict {
-        Verdict::Ignored(text) | Verdict::Unrouted(text) => (row.verdict.word().to_owned(), Some(text.as_str())),
+        Verdict::Ignored(text) => (row.verdict.word().to_owned(), Some(text.as_str())),
         verdict => (verdict.to_string(), None),
     };
     let note: Vec<String> = [reason, row.note.as_deref()].into_iter().flatten().map(plain).collect();

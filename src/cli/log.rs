@@ -200,7 +200,7 @@ fn case(config: &Config, text: &str) -> Result<CaseArn, Failed> {
         parse_uuid(text).ok_or_else(|| Failed::usage(format!("{text:?} is no case id (a UUID) and no case ARN")))?;
     let named = config.mirrors.iter().find_map(|mirror| match &mirror.routing {
         Routing::Arn(arn) if arn.case_id() == id => Some(arn.clone()),
-        Routing::Arn(_) | Routing::Id(_) | Routing::ByPath(_) => None,
+        Routing::Arn(_) | Routing::Id(_) | Routing::ByPath(_) | Routing::BySidecar => None,
     });
     let in_domain = || CaseArn::in_domain(&config.connect.domain_arn()?, &id);
     named.or_else(in_domain).ok_or_else(|| {

@@ -30,7 +30,7 @@ pub fn least(config: &Config, domain_arn: Option<&str>) -> Value {
     let domain = domain_arn.map(str::to_owned).or_else(|| connect.domain_arn());
     let case_arns = config.mirrors.iter().filter_map(|mirror| match &mirror.routing {
         Routing::Arn(arn) => Some(arn.as_str()),
-        Routing::Id(_) | Routing::ByPath(_) => None,
+        Routing::Id(_) | Routing::ByPath(_) | Routing::BySidecar => None,
     });
     let known = [connect.instance_id.as_str()].into_iter().chain(domain.as_deref()).chain(case_arns).find_map(place);
     let [partition, region, account] = known.map_or_else(
@@ -54,8 +54,13 @@ pub fn least(config: &Config, domain_arn: Option<&str>) -> Value {
                 (of, arn.as_str().to_owned())
             }
             Routing::Id(id) => (domain.clone(), format!("{domain}/case/{id}")),
-            Routing::ByPath(_) => (domain.clone(), format!("{domain}/case/*")),
+            Routing::ByPath(_) | Routing::BySidecar => (domain.clone(), format!("{domain}/case/*")),
         };
+        // A sidecar may name any case of the domain.
+        if mirror.sidecar {
+            domains.push(domain.clone());
+            cases.push(format!("{domain}/case/*"));
+        }
         domains.push(of);
         // Related items are named below their case.
         if !case.ends_with('*') {
@@ -93,13 +98,21 @@ pub fn least(config: &Config, domain_arn: Option<&str>) -> Value {
     if asks_for_domain(config) {
         setup.push("cases:ListDomains");
     }
+    if config.mirrors.iter().any(crate::config::Mirror::uses_references) {
+        statements.push(json!({
+            "Sid": "References", "Effect": "Allow",
+            "Action": ["cases:SearchCases", "cases:GetCase", "cases:ListFields"],
+            // What ListFields is checked against is not documented; it reads names of fields only.
+            "Resource": [domain.clone(), format!("{domain}/case/*"), format!("{domain}/field/*")],
+        }));
+    }
     statements.push(json!({ "Sid": "Setup", "Effect": "Allow", "Action": setup, "Resource": "*" }));
     json!({ "Version": "2012-10-17", "Statement": statements })
 }
 
 /// Whether ListDomains must be asked for the ARN of the domain.
 pub fn asks_for_domain(config: &Config) -> bool {
-    config.mirrors.iter().any(|mirror| mirror.routing.needs_domain())
+    config.mirrors.iter().any(crate::config::Mirror::needs_domain)
         && config.connect.domain_arn().is_none()
         && matches!(config.connect.cases_domain, Some(Domain::Id(_)))
 }

@@ -13,7 +13,7 @@ use crate::config::{Config, DeletePolicy};
 use crate::core::model::Stage;
 use crate::core::plan::ABSENT;
 use crate::journal::{JournalError, View};
-use crate::types::{ByteCount, RelPath, UnixMillis};
+use crate::types::{ByteCount, CaseArn, RelPath, UnixMillis};
 
 /// Mirrors, files per verdict, holds, throughput.
 ///
@@ -41,6 +41,10 @@ struct Report {
     daemon: Daemon,
     mirrors: Vec<Mirror>,
     throughput: Throughput,
+    /// What the instance takes on cases, as it was read last.
+    instance: Option<Instance>,
+    /// Cases that were found full, each with when it is tried again.
+    full_cases: Vec<FullCase>,
     cleanups: Cleanups,
     /// `None` while hooks are off.
     hooks: Option<Hooks>,
@@ -54,6 +58,21 @@ struct Hooks {
     /// Given up after too many tries; the last thousand count.
     given_up: u64,
     last_error: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Instance {
+    max_bytes: u64,
+    extensions: Option<Vec<String>>,
+    /// Why these are documented defaults.
+    assumed: Option<String>,
+    read_at: String,
+}
+
+#[derive(Debug, Serialize)]
+struct FullCase {
+    case: CaseArn,
+    next_try: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -77,6 +96,8 @@ struct Mirror {
     watch: Option<String>,
     scanned_at: Option<String>,
     counts: serde_json::Map<String, serde_json::Value>,
+    /// Unrouted files by reason.
+    unrouted: std::collections::BTreeMap<String, u64>,
     oldest_not_visible: Option<Oldest>,
     deletes_waiting: Deletes,
     verification: Option<Compared>,
@@ -182,11 +203,19 @@ struct Cleanups {
 pub fn run(args: &Args, config: Option<&Path>, out: &mut Out) -> Ended {
     let config = context::config(config)?;
     let now = UnixMillis::now();
-    let ((mirrors, throughput, cleanups, hooks), journal_exists) = context::ask(&config, |view| {
-        let mirrors = context::mirrors(&config, view)?;
-        let mirrors = mirrors.iter().map(|mirror| look(view, mirror, now)).collect::<Result<Vec<_>, _>>()?;
-        Ok((mirrors, throughput(view, now)?, cleanups(view)?, view.hook_state()?))
-    })?;
+    let ((mirrors, throughput, instance, full_cases, cleanups, hooks), journal_exists) =
+        context::ask(&config, |view| {
+            let mirrors = context::mirrors(&config, view)?;
+            let mirrors = mirrors.iter().map(|mirror| look(view, mirror, now)).collect::<Result<Vec<_>, _>>()?;
+            let instance = view.files_config()?.map(|(limits, at)| Instance {
+                max_bytes: limits.max_bytes,
+                extensions: limits.extensions,
+                assumed: limits.assumed,
+                read_at: at.to_string(),
+            });
+            let full = view.full_cases()?.into_iter().map(|(case, at)| FullCase { case, next_try: at.to_string() });
+            Ok((mirrors, throughput(view, now)?, instance, full.collect(), cleanups(view)?, view.hook_state()?))
+        })?;
     let daemon = context::daemon(&config.journal_path);
     let report = Report {
         journal: config.journal_path.display().to_string(),
@@ -194,6 +223,8 @@ pub fn run(args: &Args, config: Option<&Path>, out: &mut Out) -> Ended {
         daemon: Daemon { runs: daemon.is_some(), pid: daemon.flatten() },
         mirrors,
         throughput,
+        instance,
+        full_cases,
         cleanups,
         hooks: hooks.map(|state| Hooks {
             waiting: state.waiting,
@@ -222,6 +253,7 @@ fn look(view: &View, mirror: &Known, now: UnixMillis) -> Result<Mirror, JournalE
         watch: None,
         scanned_at: None,
         counts: serde_json::Map::new(),
+        unrouted: std::collections::BTreeMap::new(),
         oldest_not_visible: None,
         deletes_waiting: Deletes { files: 0, next_at: None, waiting: Vec::new(), next: None },
         verification: None,
@@ -246,6 +278,7 @@ fn look(view: &View, mirror: &Known, now: UnixMillis) -> Result<Mirror, JournalE
     shown.scanned = row.scanned_at;
     shown.scanned_at = row.scanned_at.map(|at| at.to_string());
     shown.counts = view.counts(Some(row.id))?.iter().map(|(word, n)| ((*word).to_owned(), (*n).into())).collect();
+    shown.unrouted = view.unrouted_reasons(row.id)?.into_iter().collect();
     shown.oldest_not_visible = view.oldest_not_visible(row.id)?.map(|(file, since)| Oldest {
         path: file.path,
         verdict: file.verdict.to_string(),
@@ -333,6 +366,20 @@ fn show(config: &Config, report: &Report, now: UnixMillis, out: &mut Out) -> Res
         amount(&t.last_hour),
         amount(&t.last_day)
     )?;
+    if let Some(instance) = &report.instance {
+        let types = instance.extensions.as_ref().map_or_else(|| "any".to_owned(), |list| plain(&list.join(" ")));
+        let most = ByteCount(instance.max_bytes);
+        match &instance.assumed {
+            None => writeln!(out, "instance   files up to {most}; types: {types}")?,
+            Some(why) => {
+                writeln!(out, "instance   documented defaults, its settings may not be read: {}", plain(why))?;
+                writeln!(out, "           files up to {most}; types: {types}")?;
+            }
+        }
+    }
+    for full in &report.full_cases {
+        writeln!(out, "full       case {}, tried again after {}", full.case.case_id(), full.next_try)?;
+    }
     let c = &report.cleanups;
     if c.deleting + c.unsure > 0 {
         writeln!(out, "clean-ups  {} being deleted at Connect, {} to be looked into", c.deleting, c.unsure)?;
@@ -368,6 +415,11 @@ fn show(config: &Config, report: &Report, now: UnixMillis, out: &mut Out) -> Res
         writeln!(out, "  files    {}", counts(&mirror.counts))?;
         if let Some(compared) = &mirror.verification {
             writeln!(out, "  compared {}", verification(compared, now))?;
+        }
+        if !mirror.unrouted.is_empty() {
+            let reasons: Vec<String> =
+                mirror.unrouted.iter().map(|(reason, n)| format!("{n} {}", plain(reason))).collect();
+            writeln!(out, "  no case  {}", reasons.join(", "))?;
         }
         if let Some(oldest) = &mirror.oldest_not_visible {
             let age = span(Duration::from_secs(oldest.age_seconds));

@@ -10,6 +10,7 @@ use super::exit::{Ended, Exit, Failed};
 use super::out::Out;
 use super::words::{files, moment, plain, span};
 use super::{context, logging};
+use crate::core::routing::UnroutedReason;
 use crate::run::{Progress, Summary};
 use crate::types::{ByteCount, UnixMillis};
 
@@ -128,6 +129,15 @@ fn show(summary: &Summary, out: &mut Out) -> Result<(), Failed> {
             writeln!(out, "    {}", code.remedy())?;
         }
         more(summary.parked.len(), "casedrop list --verdict parked", out)?;
+    }
+    for (mirror, reason, count) in &summary.unrouted {
+        writeln!(out, "\n{} without a case in {mirror}: {}", files(*count), plain(reason))?;
+        if let Some(reason) = UnroutedReason::parse(reason) {
+            writeln!(out, "  {}", reason.remedy())?;
+        }
+    }
+    if !summary.unrouted.is_empty() {
+        writeln!(out, "  `casedrop list --verdict unrouted` names them")?;
     }
     if !summary.waiting_deletes.is_empty() {
         writeln!(out, "\n{} gone here, to be deleted by a later pass:", files(summary.waiting_deletes.len() as u64))?;

@@ -123,6 +123,7 @@ fn attach(tx: &Tx<'_>, row: &FileRow) -> Result<(), crate::journal::JournalError
             attempt: 1,
             token,
             start_open: false,
+            extras: Default::default(),
         },
         UnixMillis(3_000),
     )?;

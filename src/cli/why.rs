@@ -14,12 +14,17 @@ use super::out::Out;
 use super::words::{moment, plain, size};
 use super::{log, place};
 use crate::config::Config;
-use crate::core::model::{Attachment, Event, FileRow, Handover, HandoverKind, HandoverState, Verdict};
+use crate::core::model::{Attachment, Event, FileRow, Handover, HandoverKind, HandoverState, MirrorId, Verdict};
 use crate::core::plan::LARGEST_FILE;
-use crate::journal::Difference;
+use crate::core::reference::{Candidate, CaseRef, RefState, Reference};
+use crate::core::routing::UnroutedReason;
+use crate::core::sidecar::{self, Beside};
+use crate::journal::{Difference, JournalError, View};
+use crate::observe;
 use crate::record::whole;
 use crate::scan::{Look, open_root};
 use crate::types::{CaseArn, RelPath, UnixMillis};
+use crate::world::Mirror;
 
 /// The whole story of one file.
 ///
@@ -49,11 +54,31 @@ struct Policy {
     /// The rule that takes it out of scope.
     ignored_by: Option<String>,
     case: Option<CaseArn>,
-    /// Why no case can be told.
-    unrouted: Option<String>,
+    /// The reference that names the case, and what it was found to mean.
+    reference: Option<CaseRefShown>,
+    /// Why no case can be told: a stable word, and what was found.
+    unrouted: Option<&'static str>,
+    unrouted_note: Option<String>,
+    /// `read`, or why the sidecar cannot be used; absent without one.
+    sidecar: Option<String>,
     name: Option<String>,
     /// Why the attachment's name is not simply the path.
     name_mapped: Option<String>,
+}
+
+/// What the journal knows of a reference.
+#[derive(Debug, Serialize)]
+struct CaseRefShown {
+    reference: String,
+    state: &'static str,
+    candidates: Vec<Candidate>,
+    /// How many cases have it.
+    total: u64,
+    looked_at: Option<String>,
+    next_look: Option<String>,
+    error: Option<String>,
+    #[serde(skip)]
+    next: Option<UnixMillis>,
 }
 
 pub fn run(args: &Args, config: Option<&Path>, out: &mut Out) -> Ended {
@@ -101,7 +126,12 @@ pub fn run(args: &Args, config: Option<&Path>, out: &mut Out) -> Ended {
         Ok(root) => root.stat(&story.path),
         Err(fault) => Look::Unknown(format!("the mirror's folder: {fault}")),
     };
-    let policy = policy(&config, &story, matches!(look, Look::Folder));
+    let beside = match (open_root(&story.mirror.root), of(&config, &story)) {
+        (Ok(root), Some(mirror)) => observe::sidecar(&root, &mirror.config, &story.path).0,
+        (Err(_), _) | (_, None) => Beside::Nothing,
+    };
+    let (policy, _) =
+        context::ask(&config, |view| policy(&config, view, &story, &beside, matches!(look, Look::Folder)))?;
     let now = UnixMillis::now();
     if args.json {
         out.pretty(&story.json(&look, &policy))?;
@@ -123,19 +153,75 @@ struct Story {
     events: Vec<Event>,
 }
 
-fn policy(config: &Config, story: &Story, is_dir: bool) -> Policy {
-    let Some(mirror) = &story.mirror.config else { return Policy::default() };
-    let name = mirror.naming.attachment_name(&story.path);
-    let (case, unrouted) = match mirror.routing.route(&story.path, config.connect.domain_arn().as_deref()) {
-        Ok(case) => (Some(case), None),
-        Err(why) => (None, Some(why)),
-    };
-    Policy {
-        ignored_by: mirror.scope.rule(&story.path, is_dir),
-        case,
-        unrouted,
+/// The mirror as a daemon would have it; `None` when it is no longer configured.
+fn of(config: &Config, story: &Story) -> Option<Mirror> {
+    let id = story.mirror.id.unwrap_or(MirrorId(-1));
+    Some(Mirror::new(id, story.mirror.config.clone()?, config.connect.domain_arn(), Vec::new()))
+}
+
+fn policy(config: &Config, view: &View, story: &Story, beside: &Beside, is_dir: bool) -> Result<Policy, JournalError> {
+    let Some(mirror) = of(config, story) else { return Ok(Policy::default()) };
+    let scope = mirror.config.scope.rule(&story.path, is_dir);
+    let sidecar = (mirror.config.sidecar && sidecar::is_sidecar(&story.path)).then(|| sidecar::RULE.to_owned());
+    let name = mirror.config.naming.attachment_name(&story.path);
+    let reference = mirror.reference_of(&story.path, beside);
+    let known = reference.as_ref().map(|reference| view.case_ref(mirror.id, reference)).transpose()?.flatten();
+    let mut policy = Policy {
+        ignored_by: scope.or(sidecar),
+        reference: reference.map(|reference| CaseRefShown::new(&reference, known)),
         name_mapped: name.mapped.then(|| why_mapped(&story.path)),
-        name: Some(name.name),
+        name: Some(name.name.clone()),
+        sidecar: match beside {
+            Beside::Nothing => None,
+            Beside::Sidecar(_) => Some("read".to_owned()),
+            Beside::Bad(why) => Some(why.clone()),
+        },
+        ..Policy::default()
+    };
+    match mirror.route(view, &story.path, beside)? {
+        Ok(routed) => {
+            if matches!(beside, Beside::Sidecar(sidecar) if sidecar.file_name.is_some()) {
+                (policy.name_mapped, policy.name) = (Some("the sidecar says so".to_owned()), Some(routed.target.name));
+            }
+            policy.case = Some(routed.target.case);
+        }
+        Err(why) => (policy.unrouted, policy.unrouted_note) = (Some(why.reason.as_str()), why.note),
+    }
+    Ok(policy)
+}
+
+impl CaseRefShown {
+    fn new(reference: &Reference, known: Option<CaseRef>) -> Self {
+        let known = known.as_ref();
+        let next = known.and_then(|known| known.next_try);
+        Self {
+            reference: reference.to_string(),
+            state: known.map_or(RefState::Pending, |known| known.state).as_str(),
+            candidates: known.map(|known| known.candidates.clone()).unwrap_or_default(),
+            total: known.map_or(0, |known| known.total),
+            looked_at: known.and_then(|known| known.looked_at).map(|at| at.to_string()),
+            next_look: next.map(|at| at.to_string()),
+            error: known.and_then(|known| known.error.clone()),
+            next,
+        }
+    }
+
+    fn show(&self, now: UnixMillis, out: &mut Out) -> Result<(), Failed> {
+        let looked = self.looked_at.as_ref().map_or("not looked up yet".to_owned(), |at| format!("looked up {at}"));
+        let next = self.next.map(|at| format!(", next look {}", moment(at, now))).unwrap_or_default();
+        writeln!(out, "  reference {}: {}, {looked}{next}", self.reference, self.state)?;
+        if let Some(error) = &self.error {
+            writeln!(out, "            the last search failed: {}", plain(error))?;
+        }
+        for candidate in &self.candidates {
+            let state = if candidate.is_closed() { ", closed: Connect may refuse uploads" } else { "" };
+            writeln!(out, "            case {}{state}", plain(&candidate.to_string()))?;
+        }
+        let more = self.total.saturating_sub(self.candidates.len() as u64);
+        if more > 0 {
+            writeln!(out, "            and {more} more")?;
+        }
+        Ok(())
     }
 }
 
@@ -211,10 +297,19 @@ impl Story {
             None if self.mirror.config.is_some() => writeln!(out, "  scope     taken")?,
             None => {}
         }
+        if let Some(sidecar) = &policy.sidecar {
+            writeln!(out, "  sidecar   {}", plain(sidecar))?;
+        }
         match (&policy.case, &policy.unrouted) {
             (Some(case), _) => writeln!(out, "  case      {case}")?,
-            (None, Some(why)) => writeln!(out, "  case      none: {why}")?,
+            (None, Some(why)) => {
+                let note = policy.unrouted_note.as_ref().map(|note| format!(": {}", plain(note))).unwrap_or_default();
+                writeln!(out, "  case      none, {why}{note}")?;
+            }
             (None, None) => {}
+        }
+        if let Some(reference) = &policy.reference {
+            reference.show(now, out)?;
         }
         if let Some(name) = &policy.name {
             writeln!(out, "  name      {name}")?;
@@ -269,7 +364,7 @@ impl Story {
 
     fn json(&self, look: &Look, policy: &Policy) -> serde_json::Value {
         let verdict = self.row.as_ref().map(|row| {
-            let remedy = if let Verdict::Parked(code) = &row.verdict { Some(code.remedy()) } else { None };
+            let remedy = remedy(&row.verdict);
             serde_json::json!({
                 "word": row.verdict.word(), "detail": row.verdict.detail(), "since": row.since.to_string(),
                 "note": row.note, "remedy": remedy, "attempt": row.attempt,
@@ -303,13 +398,22 @@ impl Story {
     }
 }
 
+/// What to do about a verdict that waits for a person.
+fn remedy(verdict: &Verdict) -> Option<&'static str> {
+    match verdict {
+        Verdict::Parked(code) => Some(code.remedy()),
+        Verdict::Unrouted(reason) => UnroutedReason::parse(reason).map(UnroutedReason::remedy),
+        _ => None,
+    }
+}
+
 fn show_row(row: &FileRow, now: UnixMillis, out: &mut Out) -> Result<(), Failed> {
     writeln!(out, "  verdict   {} since {}", plain(&row.verdict.to_string()), moment(row.since, now))?;
     if let Some(note) = &row.note {
         writeln!(out, "            {}", plain(note))?;
     }
-    if let Verdict::Parked(code) = &row.verdict {
-        writeln!(out, "  to do     {}", code.remedy())?;
+    if let Some(remedy) = remedy(&row.verdict) {
+        writeln!(out, "  to do     {remedy}")?;
     }
     if let Some(at) = row.next_attempt {
         writeln!(out, "  next try  {}", moment(at, now))?;
@@ -434,7 +538,7 @@ mod tests {
         assert!(with(&Look::Absent).contains("no such file"));
         let ignored = Policy { ignored_by: Some("exclude \"x\"".to_owned()), ..Policy::default() };
         assert!(prospect(&file(1), &ignored).contains("ignored: exclude \"x\""));
-        let unrouted = Policy { unrouted: Some("no".to_owned()), ..Policy::default() };
+        let unrouted = Policy { unrouted: Some("no-match"), ..Policy::default() };
         assert!(prospect(&file(1), &unrouted).contains("unrouted"));
     }
 

@@ -83,6 +83,7 @@ fn mirror_pairs(mirror: &Mirror) -> Vec<(&'static str, Option<Value>)> {
         Routing::Arn(arn) => (Some(Value::from(arn.as_str())), None),
         Routing::Id(id) => (Some(Value::from(id.as_str())), None),
         Routing::ByPath(pattern) => (None, Some(Value::from(pattern.as_str()))),
+        Routing::BySidecar => (None, None),
     };
     let naming = match mirror.naming {
         FileNaming::Path => "path",
@@ -142,6 +143,8 @@ fn mirror_pairs(mirror: &Mirror) -> Vec<(&'static str, Option<Value>)> {
         ("verify", Some(mirror.verify.map_or_else(|| Value::from("off"), duration))),
         ("tags", Some(Value::from(tags))),
         ("convert", (!convert.is_empty()).then(|| Value::from(convert))),
+        ("sidecar", Some(Value::from(mirror.sidecar))),
+        ("created_by", mirror.created_by.as_deref().map(Value::from)),
     ]
 }
 

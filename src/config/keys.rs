@@ -36,6 +36,8 @@ pub(super) const SUPPORTED: [(&str, &[&str]); 7] = [
             "trigger_suffix",
             "tags",
             "convert",
+            "sidecar",
+            "created_by",
         ],
     ),
 ];
@@ -44,7 +46,7 @@ pub(super) const SUPPORTED: [(&str, &[&str]); 7] = [
 const INNER: [(&str, &[&str]); 1] = [("mirror.convert", &["from", "to", "command", "timeout", "max_size"])];
 
 /// Keys whose feature is planned: known, and refused, so that nobody believes them to be in force.
-const LATER: [(&str, &[&str]); 2] = [("", &["status"]), ("mirror", &["created_by"])];
+const LATER: [(&str, &[&str]); 1] = [("", &["status"])];
 
 /// Longest unknown key that is compared with the known ones, in bytes.
 const MAX_COMPARED: usize = 40;
@@ -122,7 +124,6 @@ mod tests {
         for (table, key, expected) in [
             ("mirror", "setle", "there is no such key; did you mean `settle`?"),
             ("mirror", "Delete-Grace", "there is no such key; did you mean `delete_grace`?"),
-            ("mirror", "created_by", "`created_by` is not supported yet"),
             ("", "status", "`status` is not supported yet"),
             ("", "settle", "there is no such key; it belongs into [[mirror]]"),
             ("log", "burst", "there is no such key; it belongs into [limits]"),

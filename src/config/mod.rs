@@ -167,6 +167,10 @@ pub struct Mirror {
     pub ingest: Option<Ingest>,
     /// The user's own tags; ours come on top.
     pub tags: BTreeMap<String, String>,
+    /// A file's sidecar may name its case, its name and tags (`core::sidecar`).
+    pub sidecar: bool,
+    /// ARN of the Connect user shown as the creator.
+    pub created_by: Option<String>,
     /// The first that applies to a file counts.
     pub convert: Vec<Convert>,
 }
@@ -183,6 +187,16 @@ pub struct Convert {
 }
 
 impl Mirror {
+    /// Whether files may name their case by a reference, which is looked up at Cases.
+    pub fn uses_references(&self) -> bool {
+        self.sidecar || self.routing.uses_references()
+    }
+
+    /// Whether the ARN of the Cases domain is needed, or may be: a sidecar may name an id or a reference.
+    pub fn needs_domain(&self) -> bool {
+        self.routing.needs_domain() || self.sidecar
+    }
+
     /// How the file is converted before it is attached, and which extension it has.
     pub fn conversion(&self, path: &RelPath) -> Option<(&Convert, &str)> {
         self.convert.iter().find_map(|convert| Some((convert, convert.rule.extension(path)?)))

@@ -23,11 +23,8 @@ use crate::core::hook::HookEvent;
 use crate::core::naming::FileNaming;
 use crate::core::routing::{Routing, parse_uuid};
 use crate::core::scope::{Scope, ScopeList};
+use crate::core::sidecar::{MAX_TAGS, check_tag};
 
-/// The service takes 50 tags (SERVICE.md 1.1); ten are kept for our own.
-const MAX_TAGS: usize = 40;
-const MAX_TAG_KEY: usize = 128;
-const MAX_TAG_VALUE: usize = 256;
 const MAX_MIRROR_NAME: usize = 64;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -78,7 +75,15 @@ impl Config {
             places
                 .mirror_lines
                 .push(["path", "archive", "quarantine"].map(|key| section.span(key).map(|span| sink.line(span.start))));
-            mirrors.extend(mirror(sink, section, name, has_domain));
+            let mirror = mirror(sink, section, name, has_domain);
+            if let (Some(Some(user)), Some(connect)) = (mirror.as_ref().map(|m| &m.created_by), &connect)
+                && !user.contains(&format!(":instance/{}/", connect.instance_id()))
+                && let Some(span) = section.span("created_by")
+            {
+                let message = "it must be a user of the instance that connect.instance_id names";
+                sink.value(&section.key("created_by"), span, message.to_owned());
+            }
+            mirrors.extend(mirror);
         }
         let problems = problems.into_problems();
         match (connect, journal_path) {
@@ -278,7 +283,8 @@ fn mirror(sink: &mut Sink<'_>, section: &Section<'_>, name: Option<String>, has_
         section.missing(sink, "path", "the folder to mirror, an absolute path");
     }
     let path = section.text(sink, "path", absolute);
-    let routing = routing(sink, section, has_domain);
+    let sidecar = section.boolean(sink, "sidecar");
+    let routing = routing(sink, section, has_domain, sidecar == Some(true));
     let is_ingest = section.choice(sink, "mode", &[("mirror", false), ("ingest", true)]).unwrap_or(false);
     let ingest = ingest(sink, section, is_ingest);
     let suffixes = [suffix(sink, section, "in_progress_suffix"), suffix(sink, section, "trigger_suffix")];
@@ -288,6 +294,10 @@ fn mirror(sink: &mut Sink<'_>, section: &Section<'_>, name: Option<String>, has_
         let at = section.span("trigger_suffix").map(|span| span.start);
         let message = "neither suffix may end with the other: a name could not be told to be a trigger or a draft";
         sink.key(&section.key("trigger_suffix"), at, message);
+    }
+    if let (Some(true), [_, Some(_)], Some(span)) = (sidecar, &suffixes, section.span("sidecar")) {
+        let message = "`sidecar` and `trigger_suffix` exclude each other: one file goes with another, not two";
+        sink.key(&section.key("sidecar"), Some(span.start), message);
     }
     let scope = scope(sink, section).map(|scope| {
         let [in_progress, trigger] = suffixes;
@@ -319,10 +329,11 @@ fn mirror(sink: &mut Sink<'_>, section: &Section<'_>, name: Option<String>, has_
         DeleteBudget::parse(text).map_err(|e| format!("{e}; allowed is {}", DeleteBudget::ALLOWED))
     });
     let verify = section.duration_or_off(sink, "verify", SECOND..=90 * DAY);
-    let tags = section.text_map(sink, "tags", tag);
+    let tags = section.text_map(sink, "tags", check_tag);
     if let Some(span) = section.span("tags").filter(|_| tags.len() > MAX_TAGS) {
         sink.value(&section.key("tags"), span, format!("{} tags; allowed are {MAX_TAGS} for each mirror", tags.len()));
     }
+    let created_by = section.text(sink, "created_by", user_arn);
     Some(Mirror {
         name: name?,
         path: path?,
@@ -338,6 +349,8 @@ fn mirror(sink: &mut Sink<'_>, section: &Section<'_>, name: Option<String>, has_
         verify: verify.unwrap_or(Some(defaults::VERIFY)),
         ingest: ingest.ok()?,
         tags,
+        sidecar: sidecar.unwrap_or(false),
+        created_by,
         convert: conversions(sink, section),
     })
 }
@@ -384,7 +397,19 @@ fn conversions(sink: &mut Sink<'_>, mirror: &Section<'_>) -> Vec<Convert> {
     all
 }
 
-fn routing(sink: &mut Sink<'_>, section: &Section<'_>, has_domain: bool) -> Option<Routing> {
+/// `arn:PARTITION:connect:REGION:ACCOUNT:instance/INSTANCE/agent/USER`, the form of a Connect user's ARN.
+fn user_arn(text: &str) -> Result<String, String> {
+    let instance = text.rsplit_once("/agent/").filter(|(instance, user)| {
+        is_arn(instance, "connect", "instance")
+            && !user.is_empty()
+            && user.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    });
+    instance.map(|_| text.to_owned()).ok_or_else(|| {
+        "it must be the ARN of a Connect user (arn:aws:connect:REGION:ACCOUNT:instance/INSTANCE/agent/USER)".to_owned()
+    })
+}
+
+fn routing(sink: &mut Sink<'_>, section: &Section<'_>, has_domain: bool, sidecar: bool) -> Option<Routing> {
     let case = section.text(sink, "case", Routing::one_case);
     let by_path = section.text(sink, "case_from", Routing::by_path);
     let key = match (section.has("case"), section.has("case_from")) {
@@ -397,12 +422,14 @@ fn routing(sink: &mut Sink<'_>, section: &Section<'_>, has_domain: bool) -> Opti
             sink.key(&section.key("case_from"), at, message);
             return None;
         }
+        // Only sidecars name cases.
+        (false, false) if sidecar => "sidecar",
         (false, false) => {
             section.missing(sink, "case", "the case that the files belong to; or `case_from` to find it in each path");
             return None;
         }
     };
-    let routing = case.or(by_path)?;
+    let routing = case.or(by_path).or_else(|| (key == "sidecar").then_some(Routing::BySidecar))?;
     if routing.needs_domain() && !has_domain {
         let at = section.span(key).map(|span| span.start);
         let message =
@@ -431,20 +458,6 @@ fn scope(sink: &mut Sink<'_>, section: &Section<'_>) -> Option<Scope> {
             None
         }
     }
-}
-
-fn tag(key: &str, value: &str) -> Result<(), String> {
-    let folded = key.to_ascii_lowercase();
-    if !(1..=MAX_TAG_KEY).contains(&key.chars().count()) {
-        return Err(format!("a tag's key has 1 to {MAX_TAG_KEY} characters"));
-    }
-    if folded.starts_with("aws:") || folded.starts_with("casedrop:") {
-        return Err("keys that begin with `aws:` or `casedrop:` are kept for AWS and for casedrop".to_owned());
-    }
-    if value.chars().count() > MAX_TAG_VALUE {
-        return Err(format!("a tag's value has at most {MAX_TAG_VALUE} characters"));
-    }
-    Ok(())
 }
 
 /// An absolute path without `..`, with `.` parts and a trailing `/` removed.

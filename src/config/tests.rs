@@ -81,7 +81,7 @@ fn the_example_names_every_key_and_the_programs_defaults() {
         assert!(example == own || seconds(example).is_some_and(|s| Some(s) == seconds(own)), "{table}.{key}: {own}");
         compared += 1;
     }
-    assert_eq!(compared, 5 + 3 + 1 + 13, "every key of [limits], [log], [hooks] and [[mirror]] that has a default");
+    assert_eq!(compared, 5 + 3 + 1 + 14, "every key of [limits], [log], [hooks] and [[mirror]] that has a default");
 }
 
 #[test]

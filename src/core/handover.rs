@@ -109,6 +109,7 @@ pub fn quarantines(code: ParkCode) -> bool {
         ParkCode::CaseFull
         | ParkCode::CaseSizeFull
         | ParkCode::CaseNotFound
+        | ParkCode::CaseClosed
         | ParkCode::AccessDenied
         | ParkCode::StorageDenied
         | ParkCode::Refused
@@ -240,6 +241,7 @@ mod tests {
             completed_at: None,
             ended_at: None,
             deleted_at: None,
+            extras: None,
         }
     }
 

@@ -15,8 +15,11 @@ pub mod pacer;
 #[cfg(test)]
 mod pacer_sim;
 pub mod plan;
+pub mod preflight;
+pub mod reference;
 pub mod report;
 pub mod retry;
 pub mod routing;
 pub mod scope;
 pub mod settle;
+pub mod sidecar;

@@ -167,6 +167,7 @@ words! {
         CaseFull = "case-full",
         CaseSizeFull = "case-size-full",
         CaseNotFound = "case-not-found",
+        CaseClosed = "case-closed",
         AccessDenied = "access-denied",
         StorageDenied = "storage-denied",
         Rejected = "rejected",
@@ -183,22 +184,29 @@ words! {
 }
 
 impl ParkCode {
+    /// Whether it says something of the case, not of the file: it does not hold for another case.
+    pub fn is_about_the_case(self) -> bool {
+        matches!(self, Self::CaseFull | Self::CaseSizeFull | Self::CaseNotFound | Self::CaseClosed)
+    }
+
     /// One sentence on what to do, identical in log, command line and page.
     pub fn remedy(self) -> &'static str {
         match self {
             Self::EmptyFile => "Connect takes no empty file: write content into it, or remove it.",
             Self::TooLarge => {
                 "The file is larger than the instance allows: make it smaller, or let an administrator raise the \
-                 limit (Data storage, Attachments; at most 100 MiB), then `casedrop retry` it."
+                 limit (Data storage, Attachments, on the instance's my.connect.aws site; at most 100 MiB); it then \
+                 goes on by itself, or at once with `casedrop retry`."
             }
             Self::TypeNotAllowed => {
                 "The instance does not take this file type: convert the file, or let an administrator add the \
-                 extension (Data storage, Attachments), then `casedrop retry` it."
+                 extension (Data storage, Attachments, on the instance's my.connect.aws site); it then goes on by \
+                 itself, or at once with `casedrop retry`."
             }
             Self::BadName => "Connect refused the attachment's name: rename the file.",
             Self::CaseFull => {
                 "The case holds as many files as it may (50 by default): remove some there or have the quota \
-                 raised, then `casedrop retry` it."
+                 raised; the file then goes on by itself within hours, or at once with `casedrop retry`."
             }
             Self::CaseSizeFull => {
                 "The files of the case are as large together as they may be: remove some there, then \
@@ -206,6 +214,10 @@ impl ParkCode {
             }
             Self::CaseNotFound => {
                 "Connect knows no such case: correct the folder's name or the mirror's `case`, then \
+                 `casedrop retry` it."
+            }
+            Self::CaseClosed => {
+                "The case is closed, and Connect took no file for it: reopen it, or move the file to another case, then \
                  `casedrop retry` it."
             }
             Self::AccessDenied => {
@@ -275,7 +287,7 @@ pub enum Verdict {
     Parked(ParkCode),
     /// Out of scope by the rule named.
     Ignored(String),
-    /// No case could be told from the path; the text says why.
+    /// No case could be told; the text is a reason of `core::routing`.
     Unrouted(String),
 }
 
@@ -366,6 +378,15 @@ impl FileRow {
     }
 }
 
+/// What a start call carries beside case, name and size. A repeated call must be the same to the letter.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+pub struct Extras {
+    /// The user's own tags.
+    pub tags: std::collections::BTreeMap<String, String>,
+    /// ARN of the Connect user that is shown as the creator.
+    pub created_by: Option<String>,
+}
+
 /// A row of the table `attachment`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attachment {
@@ -403,6 +424,8 @@ pub struct Attachment {
     /// When it became approved, rejected, failed or abandoned.
     pub ended_at: Option<UnixMillis>,
     pub deleted_at: Option<UnixMillis>,
+    /// `None`: an attempt of before this was kept; the configuration tells.
+    pub extras: Option<Extras>,
 }
 
 impl Attachment {

@@ -95,6 +95,26 @@ pub fn beside(name: &str, hash: ContentHash) -> String {
     }
 }
 
+/// Whether Connect takes a name that a person chose (SERVICE.md 1.1).
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check(name: &str) -> Result<(), &'static str> {
+    if name.trim().is_empty() {
+        return Err("it is empty");
+    }
+    if name.trim() != name {
+        return Err("it begins or ends with white space");
+    }
+    if name.chars().count() > MAX_CHARS {
+        return Err("it is longer than 200 characters");
+    }
+    if CLASS_C.is_match(name) {
+        return Err("it holds control or invisible characters, which Connect refuses");
+    }
+    Ok(())
+}
+
 /// The name, when Connect takes it and it cannot be mistaken for a mapped one.
 fn as_it_is(name: String) -> Option<String> {
     let ok = !name.starts_with(char::is_whitespace)

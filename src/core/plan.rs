@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use super::budget::DeleteBudget;
 use super::model::{Attachment, FileRow, ParkCode, Stage, Stat, Verdict, Version};
+use super::routing::{Unrouted, UnroutedReason};
 use crate::types::{CaseArn, ContentHash, RelPath, UnixMillis};
 
 /// Largest file Connect can be told to take, in bytes (SERVICE.md 1.1: 104857600, not adjustable).
@@ -138,9 +139,12 @@ pub enum Step {
     Ignore {
         rule: String,
     },
+    /// No case can be told. `hash` is known when the file has settled already, so that it need not settle again once
+    /// its reference is resolved.
     Unroute {
         stat: Stat,
-        reason: String,
+        hash: Option<ContentHash>,
+        why: Unrouted,
     },
     /// First seen absent: the grace begins.
     BeginGrace {
@@ -185,7 +189,7 @@ impl QueueWhy {
 }
 
 /// Decides about one path. `target` is where its attachment belongs, or why no case can be told.
-pub fn decide(seen: &Seen, target: Result<&Target, &str>, known: &Known, rules: Rules, now: UnixMillis) -> Step {
+pub fn decide(seen: &Seen, target: Result<&Target, &Unrouted>, known: &Known, rules: Rules, now: UnixMillis) -> Step {
     if known.moving {
         return Step::Nothing;
     }
@@ -195,7 +199,7 @@ pub fn decide(seen: &Seen, target: Result<&Target, &str>, known: &Known, rules: 
         Seen::Absent => absent(known, rules, now),
         Seen::Present(stat, _) if rules.ingest && is_another(known, stat) => Step::Arrive { stat: *stat },
         Seen::Present(stat, content) => match target {
-            Err(reason) => unrouted(stat, reason, known),
+            Err(why) => unrouted(stat, content, why, known),
             Ok(target) => present(stat, content, target, known, rules),
         },
     }
@@ -233,14 +237,48 @@ fn out_of_scope(rule: &str, known: &Known) -> Step {
     }
 }
 
-fn unrouted(stat: &Stat, reason: &str, known: &Known) -> Step {
-    match &known.row {
-        // What is attached stays as it is when a changed configuration no longer routes it (invariant 5).
-        Some(row) if row.absent_since.is_none() && matches!(&row.verdict, Verdict::Unrouted(r) if r == reason) => {
+/// While its reference is looked up, a file settles and is read all the same: most often the answer is there first.
+fn unrouted(stat: &Stat, content: &Content, why: &Unrouted, known: &Known) -> Step {
+    let row = known.row.as_ref();
+    let hash = match content {
+        Content::Read(hash) => Some(*hash),
+        Content::Unread | Content::TooLarge | Content::Unreadable(_) | Content::Unfinished(_) => None,
+    };
+    // What is attached stays as it is when a changed configuration no longer routes it (invariant 5).
+    let at_rest = row.is_some_and(|row| row.is_at_rest(stat));
+    if why.reason == UnroutedReason::ReferencePending && !at_rest && matches!(content, Content::Unread) {
+        let read = |row: &FileRow| row.hash.is_some() && row.stat.same_content_as(stat) && row.absent_since.is_none();
+        let parked = |row: &FileRow| matches!(row.verdict, Verdict::Parked(code) if code != ParkCode::Unreadable);
+        if row.is_some_and(|row| read(row) && parked(row)) {
+            return Step::Nothing;
+        }
+        if row.is_none_or(|row| !(read(row) && matches!(row.verdict, Verdict::Unrouted(_)))) {
+            return settle(stat, known);
+        }
+    }
+    match row {
+        Some(row)
+            if row.absent_since.is_none()
+                && matches!(&row.verdict, Verdict::Unrouted(reason) if reason == why.reason.as_str())
+                && row.note == why.note
+                && (hash.is_none() || (row.hash == hash && row.stat.same_content_as(stat))) =>
+        {
             Step::Nothing
         }
-        _ => Step::Unroute { stat: *stat, reason: reason.to_owned() },
+        _ => Step::Unroute { stat: *stat, hash, why: why.clone() },
     }
+}
+
+/// Wait until it is quiet. An unreadable file is tried again at every look, without a change of verdict back and forth;
+/// nor is there one where only the inode's own time changed.
+fn settle(stat: &Stat, known: &Known) -> Step {
+    let mark = known.row.as_ref().is_none_or(|row| {
+        let unfinished = row.note.as_deref().is_some_and(|note| note.starts_with(UNFINISHED));
+        let waits = matches!(row.verdict, Verdict::Settling | Verdict::Parked(ParkCode::Unreadable));
+        let same = row.verdict == Verdict::Attached && row.stat.same_content_as(stat);
+        row.absent_since.is_some() || unfinished || !(waits || same)
+    });
+    Step::Settle { stat: *stat, mark }
 }
 
 fn present(stat: &Stat, content: &Content, target: &Target, known: &Known, rules: Rules) -> Step {
@@ -253,7 +291,7 @@ fn present(stat: &Stat, content: &Content, target: &Target, known: &Known, rules
             });
             if same { Step::Nothing } else { Step::Wait { stat: *stat, note: note.clone() } }
         }
-        Content::Unread => unread(stat, target, known),
+        Content::Unread => unread(stat, target, known, rules),
         Content::TooLarge => Step::Park { stat: *stat, hash: None, code: ParkCode::TooLarge, note: None },
         Content::Unreadable(note) => {
             let same = known.row.as_ref().is_some_and(|row| {
@@ -268,10 +306,11 @@ fn present(stat: &Stat, content: &Content, target: &Target, known: &Known, rules
     }
 }
 
-fn unread(stat: &Stat, target: &Target, known: &Known) -> Step {
-    let Some(row) = &known.row else { return Step::Settle { stat: *stat, mark: true } };
+fn unread(stat: &Stat, target: &Target, known: &Known, rules: Rules) -> Step {
+    let Some(row) = &known.row else { return settle(stat, known) };
     // A parked file is at rest too; one that could not be read is tried at every look.
-    let parked = matches!(row.verdict, Verdict::Parked(code) if code != ParkCode::Unreadable);
+    let elsewhere = is_of_another_case(known, target);
+    let parked = matches!(row.verdict, Verdict::Parked(code) if code != ParkCode::Unreadable) && !elsewhere;
     if row.is_at_rest(stat) || (parked && row.absent_since.is_none() && row.stat.same_content_as(stat)) {
         return Step::Nothing;
     }
@@ -282,13 +321,16 @@ fn unread(stat: &Stat, target: &Target, known: &Known) -> Step {
             return Step::Refresh { stat: *stat, hash: row.hash, verdict };
         }
     }
-    // An unreadable file is tried again at every look, without a change of verdict back and forth; nor is there one
-    // where only the inode's own time changed.
-    let unfinished = row.note.as_deref().is_some_and(|note| note.starts_with(UNFINISHED));
-    let waits = matches!(row.verdict, Verdict::Settling | Verdict::Parked(ParkCode::Unreadable));
-    let same = row.verdict == Verdict::Attached && row.stat.same_content_as(stat);
-    let mark = row.absent_since.is_some() || unfinished || !(waits || same);
-    Step::Settle { stat: *stat, mark }
+    // It settled and was read while its reference was looked up, or before another case refused it.
+    let of_a_reference = |reason: &str| UnroutedReason::parse(reason).is_some_and(UnroutedReason::is_of_a_reference);
+    let was_read = elsewhere || matches!(&row.verdict, Verdict::Unrouted(reason) if of_a_reference(reason));
+    if let Some(hash) = row.hash.filter(|_| was_read)
+        && row.absent_since.is_none()
+        && row.stat.same_content_as(stat)
+    {
+        return read(stat, hash, target, known, rules);
+    }
+    settle(stat, known)
 }
 
 fn read(stat: &Stat, hash: ContentHash, target: &Target, known: &Known, rules: Rules) -> Step {
@@ -321,6 +363,17 @@ fn read(stat: &Stat, hash: ContentHash, target: &Target, known: &Known, rules: R
     Step::Queue { stat: *stat, hash, why }
 }
 
+/// Whether the file is parked for what was said of another case than the one it belongs to now.
+fn is_of_another_case(known: &Known, target: &Target) -> bool {
+    let parked = known.row.as_ref().and_then(|row| match row.verdict {
+        Verdict::Parked(code) => Some(code),
+        _ => None,
+    });
+    let last = known.attachments.last();
+    parked.is_some_and(ParkCode::is_about_the_case)
+        && last.is_some_and(|last| last.case != target.case && last.reason.as_deref() == parked.map(ParkCode::as_str))
+}
+
 /// The verdict that content already has through an attachment or an earlier refusal; `None` when it is to be
 /// brought to Connect.
 fn standing(known: &Known, version: Option<Version>, target: &Target) -> Option<Verdict> {
@@ -351,6 +404,9 @@ fn standing(known: &Known, version: Option<Version>, target: &Target) -> Option<
     let parked =
         matches!(last.stage, Stage::Abandoned | Stage::Rejected | Stage::Failed | Stage::Deleting | Stage::Deleted);
     let code = ParkCode::parse(last.reason.as_deref()?)?;
+    if code.is_about_the_case() && last.case != target.case {
+        return None;
+    }
     (parked && !retried).then_some(Verdict::Parked(code))
 }
 

@@ -1,20 +1,27 @@
 //! Which case a file belongs to.
 //!
-//! A mirror names one case for all its files (`case`), or a regular expression that finds the case's id in each
-//! file's path (`case_from`). The expression works on the bytes of the path below the root, with Unicode on
-//! (so that `.` and `[^/]` fit characters, not bytes that are no UTF-8); it may match anywhere unless it is anchored,
-//! and the first match counts.
+//! A mirror names one case for all its files (`case`), or a regular expression that finds the case in each file's path
+//! (`case_from`): by its id (group `case_id`) or by its reference (group `reference`). The expression works on the
+//! bytes of the path below the root, with Unicode on (so that `.` and `[^/]` fit characters, not bytes that are no
+//! UTF-8); it may match anywhere unless it is anchored, and the first match counts. White space around what a group
+//! matched is dropped. A sidecar, where the mirror takes them, goes before either.
 //!
-//! The reasons of `unrouted` name no part of the path, so that they may stand in a log that hides names.
+//! [`Routing::name`] says what the path names; what a reference means is in the journal ([`super::reference`]).
+//! The reasons of `unrouted` are stable words that name no part of the path, so that they may stand in a log that
+//! hides names; notes may name references and cases.
 
-use std::borrow::Cow;
+use std::fmt;
 
-use regex::bytes::Regex;
+use regex::bytes::{Captures, Regex};
 
+use super::reference::Reference;
+use super::sidecar::{Beside, NamedCase};
 use crate::types::{CaseArn, RelPath};
 
 /// The group of `case_from` that holds the case's id.
 const CASE_ID: &str = "case_id";
+/// The group of `case_from` that holds a reference to the case.
+const REFERENCE: &str = "reference";
 
 /// How a mirror's paths name their case.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,8 +30,92 @@ pub enum Routing {
     Arn(CaseArn),
     /// All files belong to the case with this id in the configured domain.
     Id(String),
-    /// A part of each file's path is the case id.
+    /// A part of each file's path is the case's id or reference.
     ByPath(Pattern),
+    /// Only a sidecar can say it.
+    BySidecar,
+}
+
+/// What names the case of one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Named {
+    Case(CaseArn),
+    Reference(Reference),
+}
+
+/// Why no case can be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unrouted {
+    pub reason: UnroutedReason,
+    /// What was found, in words, for whoever may read names.
+    pub note: Option<String>,
+}
+
+impl Unrouted {
+    /// Without a note.
+    pub fn new(reason: UnroutedReason) -> Self {
+        Self { reason, note: None }
+    }
+
+    /// With a note.
+    #[must_use]
+    pub fn note(mut self, text: impl Into<String>) -> Self {
+        self.note = Some(text.into());
+        self
+    }
+}
+
+macro_rules! reasons {
+    ($($(#[$meta:meta])* $variant:ident = $text:literal => $remedy:literal,)+) => {
+        /// The verdict `unrouted`, in stable words.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum UnroutedReason { $($(#[$meta])* $variant,)+ }
+
+        impl UnroutedReason {
+            /// Every reason.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// The stable text.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+
+            /// One sentence on what to do, identical in log and command line.
+            pub fn remedy(self) -> &'static str {
+                match self { $(Self::$variant => $remedy,)+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    NoMatch = "no-match" => "`case_from` does not match the path: move the file to where it belongs, or correct `case_from`.",
+    BadCaseId = "bad-case-id" => "What `case_id` matched is no case id (a UUID): correct the folder's or file's name.",
+    BadReference = "bad-reference" => "What `reference` matched is no reference (1 to 50 letters, digits and -._/:#=+): correct the folder's or file's name.",
+    ReferencePending = "reference-pending" => "Nothing to do: the reference is being looked up, and the file goes on by itself.",
+    ReferenceUnknown = "reference-unknown" => "No case has this reference: correct it, or wait for the case; it is looked for again with growing gaps, and at once with `casedrop retry`.",
+    ReferenceAmbiguous = "reference-ambiguous" => "Several cases have this reference: name the case by its id (in the path, or in a sidecar), or put it right at Connect and `casedrop retry` it.",
+    NoSidecar = "no-sidecar" => "Only a sidecar can name the case here: put NAME.casedrop.toml beside the file.",
+    BadSidecar = "bad-sidecar" => "The sidecar cannot be used: correct it.",
+    DomainUnknown = "domain-unknown" => "The ARN of the Cases domain is not known: set connect.cases_domain.",
+}
+
+impl UnroutedReason {
+    /// The reason of a stable text.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|reason| reason.as_str() == text)
+    }
+
+    /// Whether it comes from the look-up of a reference, so that another look may change it.
+    pub fn is_of_a_reference(self) -> bool {
+        matches!(self, Self::ReferencePending | Self::ReferenceUnknown | Self::ReferenceAmbiguous)
+    }
+}
+
+impl fmt::Display for UnroutedReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
 }
 
 /// A checked `case_from`.
@@ -47,20 +138,16 @@ impl PartialEq for Pattern {
 impl Eq for Pattern {}
 
 impl Routing {
-    /// Routing by the regular expression `pattern` with a named group `case_id`.
+    /// Routing by the regular expression `pattern` with a named group `case_id`, `reference`, or both.
     ///
     /// # Errors
     /// What is wrong with the pattern, in words.
     pub fn by_path(pattern: &str) -> Result<Self, String> {
         let regex = Regex::new(pattern).map_err(|e| format!("it is no regular expression: {}", one_line(&e)))?;
-        let named = |name: &str| regex.capture_names().flatten().any(|n| n == name);
-        if named("reference") {
-            return Err(
-                "the group `reference` is not supported yet; name the case by its id with (?<case_id>…)".to_owned()
-            );
-        }
-        if !named(CASE_ID) {
-            return Err("it needs a named group for the case's id, such as ^(?<case_id>[^/]+)/".to_owned());
+        if !has_group(&regex, CASE_ID) && !has_group(&regex, REFERENCE) {
+            return Err("it needs a named group for the case's id or reference, such as ^(?<case_id>[^/]+)/ or \
+                        ^(?<reference>[^/]+)/"
+                .to_owned());
         }
         Ok(Self::ByPath(Pattern(regex)))
     }
@@ -80,33 +167,77 @@ impl Routing {
         })
     }
 
-    /// Whether the ARN of the Cases domain is needed.
+    /// Whether the ARN of the Cases domain is needed. (A sidecar may name an id or a reference.)
     pub fn needs_domain(&self) -> bool {
         match self {
             Self::Arn(_) => false,
-            Self::Id(_) | Self::ByPath(_) => true,
+            Self::Id(_) | Self::ByPath(_) | Self::BySidecar => true,
         }
     }
 
-    /// The case of the file at `path`.
+    /// Whether paths may hold references, which are looked up at Cases.
+    pub fn uses_references(&self) -> bool {
+        match self {
+            Self::ByPath(Pattern(regex)) => has_group(regex, REFERENCE),
+            Self::Arn(_) | Self::Id(_) | Self::BySidecar => false,
+        }
+    }
+
+    /// What names the case of the file at `path`; what stands beside it goes first.
     ///
     /// # Errors
-    /// Why the file is `unrouted`, in words.
-    pub fn route(&self, path: &RelPath, domain_arn: Option<&str>) -> Result<CaseArn, String> {
-        let id = match self {
-            Self::Arn(arn) => return Ok(arn.clone()),
-            Self::Id(id) => Cow::Borrowed(id.as_str()),
-            Self::ByPath(Pattern(regex)) => {
-                let captures = regex.captures(path.as_bytes()).ok_or("the path does not match case_from")?;
-                let group = captures.name(CASE_ID).ok_or("the path matches case_from without its group case_id")?;
-                let text = std::str::from_utf8(group.as_bytes()).ok();
-                let id = text.and_then(parse_uuid).ok_or("the part matched by case_id is no case id (a UUID)")?;
-                Cow::Owned(id)
-            }
+    /// Why the file is `unrouted`.
+    pub fn name(&self, path: &RelPath, beside: &Beside, domain_arn: Option<&str>) -> Result<Named, Unrouted> {
+        let in_domain = |id: &str| {
+            let arn = domain_arn.and_then(|domain| CaseArn::in_domain(domain, id));
+            arn.map(Named::Case).ok_or_else(|| Unrouted::new(UnroutedReason::DomainUnknown))
         };
-        let domain_arn = domain_arn.ok_or("the ARN of the Cases domain is not known")?;
-        CaseArn::in_domain(domain_arn, &id).ok_or_else(|| "the ARN of the Cases domain is malformed".to_owned())
+        match beside {
+            Beside::Bad(why) => return Err(Unrouted::new(UnroutedReason::BadSidecar).note(why.clone())),
+            Beside::Sidecar(sidecar) => match &sidecar.case {
+                Some(NamedCase::Arn(arn)) => return Ok(Named::Case(arn.clone())),
+                Some(NamedCase::Id(id)) => return in_domain(id),
+                Some(NamedCase::Reference(reference)) => return Ok(Named::Reference(reference.clone())),
+                None => {}
+            },
+            Beside::Nothing => {}
+        }
+        match self {
+            Self::Arn(arn) => Ok(Named::Case(arn.clone())),
+            Self::Id(id) => in_domain(id),
+            Self::BySidecar => Err(Unrouted::new(UnroutedReason::NoSidecar)),
+            Self::ByPath(Pattern(regex)) => {
+                let no_match = || Unrouted::new(UnroutedReason::NoMatch);
+                let captures = regex.captures(path.as_bytes()).ok_or_else(no_match)?;
+                if let Some(text) = group(&captures, CASE_ID) {
+                    let bad = || Unrouted::new(UnroutedReason::BadCaseId).note(matched(CASE_ID, text));
+                    let id = std::str::from_utf8(text).ok().and_then(|text| parse_uuid(text.trim())).ok_or_else(bad)?;
+                    return in_domain(&id);
+                }
+                let text = group(&captures, REFERENCE).ok_or_else(no_match)?;
+                let bad = || Unrouted::new(UnroutedReason::BadReference).note(matched(REFERENCE, text));
+                let text = std::str::from_utf8(text).map_err(|_| bad())?;
+                // Folders are named by ids too, where people mix both; no reference looks like that.
+                match parse_uuid(text.trim()) {
+                    Some(id) => in_domain(&id),
+                    None => Reference::new(text).map(Named::Reference).ok_or_else(bad),
+                }
+            }
+        }
     }
+}
+
+fn has_group(regex: &Regex, name: &str) -> bool {
+    regex.capture_names().flatten().any(|group| group == name)
+}
+
+fn group<'t>(captures: &Captures<'t>, name: &str) -> Option<&'t [u8]> {
+    captures.name(name).map(|found| found.as_bytes())
+}
+
+fn matched(group: &str, text: &[u8]) -> String {
+    let shown: String = String::from_utf8_lossy(text).chars().take(60).collect();
+    format!("{group} matched {shown:?}")
 }
 
 /// A UUID in lower case: 32 hexadecimal digits in groups of 8, 4, 4, 4 and 12. `None` for anything else.
@@ -130,6 +261,7 @@ fn one_line(error: &regex::Error) -> String {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::sidecar::Sidecar;
     use super::*;
 
     const DOMAIN: &str = "arn:aws:cases:eu-west-2:123456789012:domain/d-1";
@@ -139,35 +271,79 @@ mod tests {
         RelPath::new(bytes.as_ref()).unwrap()
     }
 
+    /// What the path names, in short: `case ID`, `reference WORD`, or the reason.
+    fn named(routing: &Routing, path: impl AsRef<[u8]>, beside: &Beside) -> String {
+        match routing.name(&rel(path), beside, Some(DOMAIN)) {
+            Ok(Named::Case(case)) => format!("case {}", case.case_id()),
+            Ok(Named::Reference(reference)) => format!("reference {reference}"),
+            Err(why) => why.reason.to_string(),
+        }
+    }
+
     #[test]
     fn a_case_is_named_by_arn_or_id() {
         let arn = format!("{DOMAIN}/case/c-1");
         let routing = Routing::one_case(&arn).unwrap();
         assert!(!routing.needs_domain());
-        assert_eq!(routing.route(&rel("a"), None).unwrap().as_str(), arn);
+        assert_eq!(routing.name(&rel("a"), &Beside::Nothing, None), Ok(Named::Case(CaseArn::new(arn).unwrap())));
 
         let routing = Routing::one_case(CASE).unwrap();
-        assert!(routing.needs_domain());
-        let case = routing.route(&rel("a"), Some(DOMAIN)).unwrap();
-        assert_eq!(case.as_str(), format!("{DOMAIN}/case/{}", CASE.to_ascii_lowercase()));
-        assert_eq!(routing.route(&rel("a"), None), Err("the ARN of the Cases domain is not known".into()));
+        assert!(routing.needs_domain() && !routing.uses_references());
+        assert_eq!(named(&routing, "a", &Beside::Nothing), format!("case {}", CASE.to_ascii_lowercase()));
+        let unknown = Unrouted::new(UnroutedReason::DomainUnknown);
+        assert_eq!(routing.name(&rel("a"), &Beside::Nothing, None), Err(unknown));
 
         assert!(Routing::one_case("12345678").is_err());
     }
 
     #[test]
     fn a_path_names_its_case() {
-        let routing = Routing::by_path("^(?<case_id>[^/]+)/").unwrap();
-        let route = |path: &[u8]| routing.route(&rel(path), Some(DOMAIN)).map(|c| c.case_id().to_owned());
-        assert_eq!(route(format!("{CASE}/x/a.pdf").as_bytes()), Ok(CASE.to_ascii_lowercase()));
-        assert_eq!(route(b"a.pdf"), Err("the path does not match case_from".into()));
-        for no_id in ["inbox/a.pdf", "12345678/a.pdf"] {
-            assert_eq!(route(no_id.as_bytes()), Err("the part matched by case_id is no case id (a UUID)".into()));
+        let (lower, folder) = (CASE.to_ascii_lowercase(), "^(?<case_id>[^/]+)/");
+        let reference = "^(?<reference>[^/]+)/";
+        let both = "^(?:(?<case_id>[0-9A-Fa-f]{8}-[0-9A-Fa-f-]{27})|(?<reference>[^/]+))/";
+        let case = format!("case {lower}");
+        let table: Vec<(&str, Vec<u8>, &str)> = vec![
+            (folder, format!("{CASE}/x/a.pdf").into(), &case),
+            (folder, format!(" {CASE} /a.pdf").into(), &case),
+            (folder, b"a.pdf".into(), "no-match"),
+            (folder, b"inbox/a.pdf".into(), "bad-case-id"),
+            (folder, b"12345678/a.pdf".into(), "bad-case-id"),
+            (folder, b"\xff/a.pdf".into(), "no-match"),
+            ("^(?:(?<case_id>[0-9a-f-]{36})|x)/", b"x/a".into(), "no-match"),
+            (reference, b"12345678/a.pdf".into(), "reference 12345678"),
+            (reference, b"CLM-1#2/a.pdf".into(), "reference CLM-1#2"),
+            (reference, b" CLM-1 /a.pdf".into(), "reference CLM-1"),
+            (reference, b"my letters/a.pdf".into(), "bad-reference"),
+            (reference, b"a.pdf".into(), "no-match"),
+            (reference, format!("{CASE}/a.pdf").into(), &case),
+            (reference, "F\u{e4}lle/a.pdf".into(), "bad-reference"),
+            (reference, [&[b'x'; 51][..], b"/a"].concat(), "bad-reference"),
+            ("^(?<reference>.*?)[^/]*$", b"a.pdf".into(), "bad-reference"),
+            (r"(?s-u)^(?<reference>[^/]+)/", b"\xff/a.pdf".into(), "bad-reference"),
+            (both, format!("{CASE}/a.pdf").into(), &case),
+            (both, b"12345678/a.pdf".into(), "reference 12345678"),
+            (r"_(?<reference>\d{8})\.pdf$", b"in/scan_12345678.pdf".into(), "reference 12345678"),
+        ];
+        for (pattern, path, expected) in table {
+            let routing = Routing::by_path(pattern).unwrap_or_else(|why| panic!("{pattern}: {why}"));
+            assert_eq!(routing.uses_references(), pattern.contains("<reference>"));
+            let shown = String::from_utf8_lossy(&path);
+            assert_eq!(named(&routing, &path, &Beside::Nothing), expected, "{pattern} on {shown}");
         }
-        assert_eq!(route(b"\xff/a.pdf"), Err("the path does not match case_from".into()), "not Unicode");
-        let optional = Routing::by_path("^(?:(?<case_id>[0-9a-f-]{36})|x)/").unwrap();
-        let reason = optional.route(&rel("x/a"), Some(DOMAIN)).unwrap_err();
-        assert_eq!(reason, "the path matches case_from without its group case_id");
+    }
+
+    #[test]
+    fn a_sidecar_goes_first_and_may_leave_the_case_to_the_path() {
+        let by_path = Routing::by_path("^(?<reference>[^/]+)/").unwrap();
+        let with = |text: &str| Beside::Sidecar(Sidecar::parse(text.as_bytes()).unwrap());
+        let (lower, path) = (CASE.to_ascii_lowercase(), "12345678/a.pdf");
+        assert_eq!(named(&by_path, path, &with(&format!("case = \"{CASE}\""))), format!("case {lower}"));
+        assert_eq!(named(&by_path, path, &with(&format!("case = \"{DOMAIN}/case/c-9\""))), "case c-9");
+        assert_eq!(named(&by_path, path, &with("reference = \"CLM-1\"")), "reference CLM-1");
+        assert_eq!(named(&by_path, path, &with("tags = { a = \"b\" }")), "reference 12345678");
+        assert_eq!(named(&by_path, path, &Beside::Bad("broken".into())), "bad-sidecar");
+        assert_eq!(named(&Routing::BySidecar, path, &Beside::Nothing), "no-sidecar");
+        assert_eq!(named(&Routing::BySidecar, path, &with("reference = \"CLM-1\"")), "reference CLM-1");
     }
 
     #[test]
@@ -175,7 +351,7 @@ mod tests {
         let routing = Routing::by_path(r"^\w+ (?P<case_id>[0-9A-Fa-f-]{36})/").unwrap();
         let mut path = format!("Fälle {CASE}/").into_bytes();
         path.extend_from_slice(b"\xff.pdf");
-        assert!(routing.route(&rel(path), Some(DOMAIN)).is_ok());
+        assert!(routing.name(&rel(path), &Beside::Nothing, Some(DOMAIN)).is_ok());
     }
 
     #[test]
@@ -184,11 +360,17 @@ mod tests {
             ("(?<case_id>[", "unclosed character class"),
             ("^([^/]+)/", "needs a named group"),
             ("^(?<Case_Id>[^/]+)/", "needs a named group"),
-            ("^(?<reference>[^/]+)/", "not supported yet"),
-            ("(?<case_id>a)|(?<reference>b)", "not supported yet"),
         ] {
             let error = Routing::by_path(pattern).unwrap_err();
             assert!(error.contains(reason) && !error.contains('\n'), "{pattern}: {error}");
+        }
+    }
+
+    #[test]
+    fn reasons_are_stable_words() {
+        for reason in UnroutedReason::ALL {
+            assert_eq!(UnroutedReason::parse(reason.as_str()), Some(*reason));
+            assert!(reason.remedy().ends_with('.'));
         }
     }
 
@@ -196,9 +378,32 @@ mod tests {
         #[test]
         fn nothing_panics(pattern in ".*", around in ".*", path in prop::collection::vec(any::<u8>(), 1..80)) {
             let Some(path) = RelPath::new(path) else { return Ok(()) };
-            for pattern in [pattern, format!("(?<case_id>{around})")] {
+            for pattern in [pattern, format!("(?<case_id>{around})"), format!("(?<reference>{around})")] {
                 if let Ok(routing) = Routing::by_path(&pattern) {
-                    let _ = routing.route(&path, Some(DOMAIN));
+                    let once = routing.name(&path, &Beside::Nothing, Some(DOMAIN));
+                    prop_assert_eq!(routing.name(&path, &Beside::Nothing, Some(DOMAIN)), once, "deterministic");
+                }
+            }
+        }
+
+        /// Any path under a few shapes of expressions that people write.
+        #[test]
+        fn any_path_is_routed_or_says_why(
+            path in prop::collection::vec(any::<u8>(), 1..80),
+            folder in "[ -~]{0,60}",
+            pattern in prop::sample::select(vec![
+                "^(?<reference>[^/]+)/", "(?<reference>[A-Z]{3}-\\d+)", "(?s-u)^(?<reference>.+)$", "(?<case_id>.*)|(?<reference>x)",
+                "_(?<reference>[^_]*)_|(?<case_id>[0-9a-f-]{36})",
+            ]),
+        ) {
+            let routing = Routing::by_path(pattern).unwrap();
+            for path in [RelPath::new(path), RelPath::new(format!("{folder}/a.pdf").into_bytes())].into_iter().flatten() {
+                match routing.name(&path, &Beside::Nothing, Some(DOMAIN)) {
+                    Ok(Named::Reference(reference)) => {
+                        prop_assert_eq!(Reference::new(reference.as_str()), Some(reference.clone()));
+                    }
+                    Ok(Named::Case(case)) => prop_assert!(parse_uuid(case.case_id()).is_some()),
+                    Err(why) => prop_assert!(why.note.is_none_or(|note| !note.contains('\n'))),
                 }
             }
         }

@@ -163,6 +163,10 @@ impl Delivery {
 
     /// Uploads: the free slots go round by mirror, and within a mirror by case.
     fn fill_uploads(&mut self, now: UnixMillis) -> Result<(), JournalError> {
+        // Before it is known what the instance takes, a call might be spent in vain.
+        if self.world.limits().is_none() {
+            return Ok(());
+        }
         let slots = self.world.uploads;
         let mut waiting: Vec<Arc<Mirror>> = self.world.mirrors.clone();
         waiting.retain(|mirror| !mirror.stops_uploads());

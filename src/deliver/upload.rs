@@ -12,11 +12,15 @@ use super::{complete, convert};
 use crate::aws::{self, Failure, Grant, Next, StartRequest};
 use crate::config;
 use crate::core::model::{Attachment, ParkCode, Stat, Verdict, Version};
+use crate::core::preflight::Limits;
 use crate::core::retry;
+use crate::core::sidecar::Beside;
 use crate::crash::{self, Point};
+use crate::gate;
 use crate::host::time;
 use crate::host::{self, random};
 use crate::journal::{JournalError, Tx};
+use crate::observe;
 use crate::record::{self, Begun, Course};
 use crate::scan;
 use crate::tags;
@@ -33,7 +37,7 @@ const CONVERT_PAUSE: Duration = Duration::from_secs(30);
 
 /// Brings one queued file to Connect, as far as it gets; all that happens is in the journal.
 pub(super) async fn upload(world: Arc<World>, mirror: Arc<Mirror>, path: RelPath) -> Result<(), JournalError> {
-    let (file, stat) = match open(&mirror, &path).await {
+    let (file, stat, beside) = match open(&mirror, &path).await {
         Ok(opened) => opened,
         Err(error) if scan::is_exhausted(&error) => {
             // It says nothing about the file, which stays queued.
@@ -44,12 +48,12 @@ pub(super) async fn upload(world: Arc<World>, mirror: Arc<Mirror>, path: RelPath
     };
     crash::at(Point::UploadOpened);
     let Some((rule, extension)) = mirror.config.conversion(&path) else {
-        return send(&world, &mirror, &path, Body { file, stat, converted: None }, stat).await;
+        return send(&world, &mirror, &path, beside, Body { file, stat, converted: None }, stat).await;
     };
     let Some((version, body)) = conversion(&world, &mirror, &path, (rule, extension), file, &stat).await? else {
         return Ok(());
     };
-    let sent = send(&world, &mirror, &path, body, stat).await;
+    let sent = send(&world, &mirror, &path, beside, body, stat).await;
     let (id, wanted) = (mirror.id, path);
     let row = world.journal.write(move |tx| tx.file(id, &wanted)).await?;
     // The same bytes again only for a file that is to be sent again.
@@ -60,25 +64,49 @@ pub(super) async fn upload(world: Arc<World>, mirror: Arc<Mirror>, path: RelPath
 }
 
 /// Sends `body` for the file, which has this `stat`.
-async fn send(world: &World, mirror: &Arc<Mirror>, path: &RelPath, body: Body, stat: Stat) -> Result<(), JournalError> {
+async fn send(
+    world: &World,
+    mirror: &Arc<Mirror>,
+    path: &RelPath,
+    beside: Beside,
+    body: Body,
+    stat: Stat,
+) -> Result<(), JournalError> {
     // From here on it writes after each call.
     let _expected = world.journal.expect();
-    let Ok(target) = mirror.route(path) else { return look_again(world, mirror, path).await };
     let token = ClientToken::from_random(token_bytes()?);
-    let (id, wanted) = (mirror.id, path.clone());
+    let (of, wanted, named) = (Arc::clone(mirror), path.clone(), beside.clone());
+    let limits = world.limits().unwrap_or_else(|| Arc::new(Limits::unknown()));
     let converted = body.converted;
-    let begin = move |tx: &Tx<'_>| match &converted {
-        None => record::begin(tx, id, &wanted, &stat, &target, token, UnixMillis::now()),
-        sent => record::begin_converted(tx, (id, &wanted), &stat, &target, sent.as_ref(), token, UnixMillis::now()),
+    let begin = move |tx: &Tx<'_>| {
+        let now = UnixMillis::now();
+        // Routed in the transaction that begins the attempt: what is sent is what the journal says.
+        let Ok(routed) = of.route(tx, &wanted, &named)? else { return Ok(Ok(Begun::Changed)) };
+        let bytes = converted.map_or(stat.size, |version| version.size);
+        if let Some(refusal) = record::preflight(tx, (of.id, &wanted), &routed.target, bytes, &limits, now)? {
+            return Ok(Err(refusal));
+        }
+        let to = (&routed.target, &routed.extras);
+        match &converted {
+            None => record::begin(tx, of.id, &wanted, &stat, to, token, now).map(Ok),
+            sent => record::begin_converted(tx, (of.id, &wanted), &stat, to, sent.as_ref(), token, now).map(Ok),
+        }
     };
     let begun = world.journal.write(begin).await?;
     let mut attachment = match begun {
-        Begun::Attempt(attachment) => *attachment,
-        Begun::NotNow => return Ok(()),
-        Begun::Changed => return look_again(world, mirror, path).await,
+        Err(refusal) => {
+            let (file, note) = (world.show(path), (!world.hide_names).then_some(refusal.note.as_str()));
+            tracing::warn!(file, code = %refusal.code, note, "parked without a call: {}", refusal.code.remedy());
+            return Ok(());
+        }
+        Ok(Begun::Attempt(attachment)) => *attachment,
+        Ok(Begun::NotNow) => return Ok(()),
+        Ok(Begun::Changed) => return look_again(world, mirror, path).await,
     };
     crash::at(Point::UploadBegun);
-    let Some((file_id, grant)) = start(world, mirror, &attachment, converted).await? else { return Ok(()) };
+    let Some((file_id, grant)) = start(world, mirror, &attachment, (&beside, converted)).await? else {
+        return Ok(());
+    };
     attachment.file_id = Some(file_id);
     crash::at(Point::UploadStarted);
     if put(world, mirror, &attachment, &grant, &body).await? {
@@ -117,7 +145,7 @@ async fn conversion(
     match convert::convert(world, rule, extension, file, version).await {
         convert::Converted::Ready { file, stat: made, version: sent } => {
             // It may have taken long: what stands there now must still be what was converted.
-            if open(mirror, path).await.is_ok_and(|(_, now)| now.same_content_as(stat)) {
+            if open(mirror, path).await.is_ok_and(|(_, now, _)| now.same_content_as(stat)) {
                 return Ok(Some((version, Body { file, stat: made, converted: Some(sent) })));
             }
             look_again(world, mirror, path).await?;
@@ -148,7 +176,7 @@ async fn start(
     world: &World,
     mirror: &Mirror,
     attachment: &Attachment,
-    converted: Option<Version>,
+    (beside, converted): (&Beside, Option<Version>),
 ) -> Result<Option<(FileId, Grant)>, JournalError> {
     let id = attachment.id;
     let mut tags = tags::of(&mirror.config, attachment);
@@ -161,21 +189,51 @@ async fn start(
         size: converted.unwrap_or(attachment.version).size,
         token: &attachment.token,
         tags: &tags,
-        created_by: None,
+        created_by: attachment.extras.as_ref().and_then(|extras| extras.created_by.as_deref()),
     };
     let granted = match world.aws.start(&request).await {
         Ok(granted) => granted,
         Err(failure) => {
+            let failure = explained(world, mirror, attachment, failure).await;
             world.failed_call(&failure, attachment);
             crash::at(Point::StartFailed);
-            world.journal.write(move |tx| record::start_failed(tx, id, &failure, random(), UnixMillis::now())).await?;
+            // A pinned reference is looked up again when its case is gone, and then only.
+            let gone = failure.next == Next::Park(ParkCode::CaseNotFound);
+            let pinned = gone.then(|| mirror.reference_of(&attachment.path, beside)).flatten();
+            let (of, case) = (mirror.id, attachment.case.clone());
+            // Our belief was wrong: the settings are read again.
+            if matches!(failure.next, Next::Park(ParkCode::TooLarge | ParkCode::TypeNotAllowed)) {
+                world.refused.notify_one();
+            }
+            let unpinned = world
+                .journal
+                .write(move |tx| {
+                    let now = UnixMillis::now();
+                    record::start_failed(tx, id, &failure, random(), now)?;
+                    if failure.next == Next::Park(ParkCode::CaseFull) {
+                        record::case_is_full(tx, &case, now)?;
+                    }
+                    pinned.map_or(Ok(false), |reference| record::unpin(tx, of, &reference, &case, now))
+                })
+                .await?;
+            if unpinned {
+                world.references.notify_one();
+            }
             return Ok(None);
         }
     };
     world.weather.clear();
     crash::at(Point::StartAnswered);
     let (file_id, file, request_id) = (granted.file.clone(), granted.file, granted.request_id);
-    let course = world.journal.write(move |tx| record::started(tx, id, file, request_id, UnixMillis::now())).await?;
+    let (case, mirrors) = (attachment.case.clone(), world.mirrors.clone());
+    let course = world
+        .journal
+        .write(move |tx| {
+            let now = UnixMillis::now();
+            gate::has_room(tx, &mirrors, &case, now)?;
+            record::started(tx, id, file, request_id, now)
+        })
+        .await?;
     match granted.grant {
         _ if course == Course::Superseded => {
             world.work.notify_one();
@@ -187,6 +245,22 @@ async fn start(
             Ok(None)
         }
     }
+}
+
+/// Connect's refusal does not tell whether the case is the reason: where cases may be read, the case is asked for.
+async fn explained(world: &World, mirror: &Mirror, attachment: &Attachment, mut failure: Failure) -> Failure {
+    let open = matches!(failure.next, Next::Park(ParkCode::Refused | ParkCode::AccessDenied));
+    if !open || !mirror.config.uses_references() {
+        return failure;
+    }
+    match world.aws.case_state(&attachment.case).await {
+        Ok(case) if case.is_closed() && failure.next == Next::Park(ParkCode::Refused) => {
+            failure.next = Next::Park(ParkCode::CaseClosed);
+        }
+        Err(asked) if asked.next == Next::Gone => failure.next = Next::Park(ParkCode::CaseNotFound),
+        Ok(_) | Err(_) => {}
+    }
+    failure
 }
 
 /// The PUT, until it is stored or the attempt ends. `true` when stored.
@@ -271,7 +345,7 @@ async fn look_again(world: &World, mirror: &Mirror, path: &RelPath) -> Result<()
 ///
 /// # Errors
 /// It is not there to be read as a regular file, or nothing can be opened at all.
-async fn open(mirror: &Arc<Mirror>, path: &RelPath) -> io::Result<(Arc<File>, Stat)> {
+async fn open(mirror: &Arc<Mirror>, path: &RelPath) -> io::Result<(Arc<File>, Stat, Beside)> {
     // Never closed, so there is always a turn.
     let _turn = mirror.opening.acquire().await.map_err(io::Error::other)?;
     let (mirror, path) = (Arc::clone(mirror), path.clone());
@@ -279,7 +353,8 @@ async fn open(mirror: &Arc<Mirror>, path: &RelPath) -> io::Result<(Arc<File>, St
         let root = scan::open_root(&mirror.config.path).map_err(io::Error::from)?;
         let file = root.open(&path)?;
         let stat = scan::stat_of(&file)?;
-        Ok((Arc::new(file), stat))
+        let (beside, _) = observe::sidecar(&root, &mirror.config, &path);
+        Ok((Arc::new(file), stat, beside))
     });
     opened.await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }

@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::core::handover::{self, AfterApproval, Policy, REASON, RECEIPT};
 use crate::core::model::{Handover, HandoverKind, HandoverState, MirrorId};
 use crate::core::retry;
+use crate::core::sidecar;
 use crate::crash::{self, Point};
 use crate::host::time::{self, Instant};
 use crate::host::{self, random};
@@ -514,7 +515,8 @@ fn companions(mirror: &Mirror, kind: HandoverKind) -> Vec<&str> {
         HandoverKind::Quarantine => REASON,
         HandoverKind::Delete => return Vec::new(),
     };
-    [Some(paper), mirror.config.scope.trigger_suffix()].into_iter().flatten().collect()
+    let sidecar = mirror.config.sidecar.then_some(sidecar::SUFFIX);
+    [Some(paper), mirror.config.scope.trigger_suffix(), sidecar].into_iter().flatten().collect()
 }
 
 /// The first name that is free in the store together with all that may lie beside it.
@@ -550,7 +552,10 @@ fn carry_all(
     for (order, resumed) in orders {
         let h = &order.handover;
         let trigger = mirror.config.scope.trigger_of(&h.path);
-        let with = trigger.as_ref().zip(mirror.config.scope.trigger_suffix());
+        // Left behind, a sidecar would steer the next file of that name. (The configuration allows one of the two.)
+        let sidecar = mirror.config.sidecar.then(|| sidecar::beside(&h.path)).flatten();
+        let trigger = trigger.as_ref().zip(mirror.config.scope.trigger_suffix());
+        let with = trigger.or(sidecar.as_ref().map(|path| (path, sidecar::SUFFIX)));
         let paper = papers::paper(reader, mirror, &order)?;
         let end = carry::carry(&Load { root, store: stores.of(h.kind), handover: h, resumed, with, paper, stop });
         ended.push((order, end));

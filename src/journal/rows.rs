@@ -11,6 +11,7 @@ use crate::core::model::{
     Attachment, AttachmentId, Event, EventKind, FileRow, Handover, HandoverId, HandoverKind, HandoverState, Hold,
     HoldCode, MirrorId, MirrorRow, ParkCode, RootIdentity, Stage, Stat, Verdict, Version,
 };
+use crate::core::reference::{CaseRef, RefState, Reference};
 use crate::types::{CaseArn, ClientToken, ContentHash, FileId, RelPath, UnixMillis};
 
 /// A column's text or bytes are not what this program writes.
@@ -54,6 +55,11 @@ column!(HoldCode, "hold", |v| v.as_str(), |c| HoldCode::parse(c.as_str()?));
 column!(FileId, "FileId", |v| v.as_str(), |c| FileId::new(c.as_str()?));
 column!(CaseArn, "case ARN", |v| v.as_str(), |c| CaseArn::new(c.as_str()?));
 column!(Class, "class of difference", |v| v.as_str(), |c| Class::parse(c.as_str()?));
+column!(Reference, "reference", |v| v.as_str(), |c| Reference::new(c.as_str()?));
+column!(RefState, "state of a reference", |v| v.as_str(), |c| {
+    let text = c.as_str()?;
+    RefState::ALL.into_iter().find(|state| state.as_str() == text)
+});
 column!(ClientToken, "token", |v| v.as_str(), |c| Some(ClientToken::from_journal(c.as_str()?.to_owned())));
 
 /// An unsigned value, bit for bit.
@@ -144,7 +150,7 @@ pub(super) fn file(row: &Row<'_>) -> Result<FileRow> {
 pub(super) const ATTACHMENT: &str = "id, mirror, path, case_arn, name, size, hash, attempt, token, file_id, stage, \
                                      reason, start_open, unsure_since, tries, next_attempt, last_error, \
                                      last_request_id, created_at, started_at, stored_at, completed_at, ended_at, \
-                                     deleted_at";
+                                     deleted_at, extras";
 
 pub(super) fn attachment(row: &Row<'_>) -> Result<Attachment> {
     Ok(Attachment {
@@ -171,6 +177,32 @@ pub(super) fn attachment(row: &Row<'_>) -> Result<Attachment> {
         completed_at: row.get(21)?,
         ended_at: row.get(22)?,
         deleted_at: row.get(23)?,
+        extras: json(row, 24)?,
+    })
+}
+
+/// A JSON column that may be NULL.
+pub(super) fn json<T: serde::de::DeserializeOwned>(row: &Row<'_>, column: usize) -> Result<Option<T>> {
+    let text = row.get_ref(column)?.as_str_or_null().map_err(|e| conversion(column, e))?;
+    text.map(serde_json::from_str).transpose().map_err(|e| conversion(column, FromSqlError::other(e)))
+}
+
+pub(super) const CASE_REF: &str =
+    "mirror, spelled, domain, state, case_arn, candidates, total, looked_at, tries, next_try, error";
+
+pub(super) fn case_ref(row: &Row<'_>) -> Result<CaseRef> {
+    Ok(CaseRef {
+        mirror: row.get(0)?,
+        reference: row.get(1)?,
+        domain: row.get(2)?,
+        state: row.get(3)?,
+        case: row.get(4)?,
+        candidates: json(row, 5)?.unwrap_or_default(),
+        total: unsigned(row, 6)?,
+        looked_at: row.get(7)?,
+        tries: row.get(8)?,
+        next_try: row.get(9)?,
+        error: row.get(10)?,
     })
 }
 

@@ -10,9 +10,11 @@ use super::error::JournalError;
 use super::view::View;
 use crate::core::clock::Reading;
 use crate::core::model::{
-    Attachment, AttachmentId, EventKind, FileRow, Handover, HandoverId, Hold, HoldCode, MirrorId, MirrorRow,
+    Attachment, AttachmentId, EventKind, Extras, FileRow, Handover, HandoverId, Hold, HoldCode, MirrorId, MirrorRow,
     RootIdentity, Stage, Verdict, Version,
 };
+use crate::core::preflight::{FullCase, Limits};
+use crate::core::reference::CaseRef;
 use crate::types::{CaseArn, ClientToken, RelPath, UnixMillis};
 
 /// One request's part of a transaction. It reads what it wrote.
@@ -42,6 +44,8 @@ pub struct NewAttachment {
     pub token: ClientToken,
     /// The start call follows as soon as this is durable.
     pub start_open: bool,
+    /// What the call carries beside name, size and case.
+    pub extras: Extras,
 }
 
 /// An entry for the audit trail.
@@ -251,8 +255,8 @@ impl Tx<'_> {
     pub fn add_attachment(&self, new: &NewAttachment, at: UnixMillis) -> Result<Attachment, JournalError> {
         self.change(
             "INSERT INTO attachment (mirror, path, case_arn, name, size, hash, attempt, token, start_open, stage,
-                 created_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 'planned', ?10)",
+                 created_at, extras)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 'planned', ?10, ?11)",
             (
                 new.mirror,
                 &new.path,
@@ -264,6 +268,7 @@ impl Tx<'_> {
                 &new.token,
                 new.start_open,
                 at,
+                serde_json::to_string(&new.extras).unwrap_or_default(),
             ),
         )?;
         Ok(Attachment {
@@ -290,6 +295,7 @@ impl Tx<'_> {
             completed_at: None,
             ended_at: None,
             deleted_at: None,
+            extras: Some(new.extras.clone()),
         })
     }
 
@@ -452,6 +458,8 @@ impl Tx<'_> {
             "UPDATE attachment SET started_at = started_at + ?1, completed_at = completed_at + ?1
                  WHERE stage = 'started' OR stage = 'stored' OR stage = 'completed'",
             "UPDATE attachment SET unsure_since = unsure_since + ?1 WHERE unsure_since IS NOT NULL",
+            "UPDATE case_ref SET next_try = next_try + ?1 WHERE next_try IS NOT NULL",
+            "UPDATE full_case SET next_probe = next_probe + ?1",
         ] {
             self.change(sql, [step_ms])?;
         }
@@ -461,6 +469,68 @@ impl Tx<'_> {
             (step_ms, before_ms.saturating_sub(HOUR_MS)),
         )
         .map(drop)
+    }
+
+    // References.
+
+    /// Writes what is known of a reference, new or known.
+    pub fn put_case_ref(&self, known: &CaseRef) -> Result<(), JournalError> {
+        self.change(
+            "INSERT INTO case_ref (mirror, reference, spelled, domain, state, case_arn, candidates, total, looked_at,
+                 tries, next_try, error)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
+             ON CONFLICT DO UPDATE SET spelled = ?3, domain = ?4, state = ?5, case_arn = ?6, candidates = ?7,
+                 total = ?8, looked_at = ?9, tries = ?10, next_try = ?11, error = ?12",
+            params![
+                known.mirror,
+                known.reference.key(),
+                known.reference,
+                known.domain,
+                known.state,
+                known.case,
+                serde_json::to_string(&known.candidates).unwrap_or_else(|_| "[]".to_owned()),
+                known.total.cast_signed(),
+                known.looked_at,
+                known.tries,
+                known.next_try,
+                known.error,
+            ],
+        )?;
+        Ok(())
+    }
+
+    // What is known before a call is spent.
+
+    /// Keeps the instance's settings.
+    pub fn put_files_config(&self, limits: &Limits, at: UnixMillis) -> Result<(), JournalError> {
+        let extensions = limits.extensions.as_ref().and_then(|list| serde_json::to_string(list).ok());
+        self.change(
+            "INSERT INTO files_config (id, max_bytes, extensions, assumed, read_at) VALUES (1, ?1, ?2, ?3, ?4)
+             ON CONFLICT DO UPDATE SET max_bytes = ?1, extensions = ?2, assumed = ?3, read_at = ?4",
+            (limits.max_bytes.cast_signed(), extensions, &limits.assumed, at),
+        )?;
+        Ok(())
+    }
+
+    /// Keeps that a case was found full.
+    pub fn put_full_case(&self, case: &CaseArn, full: &FullCase) -> Result<(), JournalError> {
+        self.change(
+            "INSERT INTO full_case (case_arn, since, probes, next_probe) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT DO UPDATE SET since = ?2, probes = ?3, next_probe = ?4",
+            (case, full.since, full.probes, full.next_probe),
+        )?;
+        Ok(())
+    }
+
+    /// The case has room again. Whether it was known as full.
+    pub fn remove_full_case(&self, case: &CaseArn) -> Result<bool, JournalError> {
+        Ok(self.change("DELETE FROM full_case WHERE case_arn = ?1", [case])? > 0)
+    }
+
+    /// The case may have room again: it is asked at once.
+    pub fn probe_full_case(&self, case: &CaseArn, now: UnixMillis) -> Result<(), JournalError> {
+        self.change("UPDATE full_case SET next_probe = ?2, probes = 0 WHERE case_arn = ?1", (case, now))?;
+        Ok(())
     }
 
     // Events.

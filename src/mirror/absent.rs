@@ -52,7 +52,7 @@ impl MirrorLoop {
         }
         let mut due = Vec::new();
         for batch in pass.absent.chunks(BATCH) {
-            let batch = batch.iter().map(|path| Observation { path: path.clone(), seen: Seen::Absent }).collect();
+            let batch = batch.iter().map(|path| Observation::bare(path.clone(), Seen::Absent)).collect();
             due.extend(self.plan(batch).await?);
         }
         let id = self.mirror.id;

@@ -9,7 +9,9 @@
 mod absent;
 mod changed;
 mod settled;
+mod sidecars;
 
+use std::cell::Cell;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +22,9 @@ use tokio_util::sync::CancellationToken;
 use crate::config::WatchMode;
 use crate::core::model::HoldCode;
 use crate::core::plan::{Seen, Step};
+use crate::core::routing::UnroutedReason;
 use crate::core::settle::{Mono, Settler};
+use crate::core::sidecar;
 use crate::crash::{self, Point};
 use crate::host;
 use crate::host::time::{self, Instant};
@@ -32,6 +36,7 @@ use crate::scan::{self, Root, RootFault};
 use crate::types::{RelPath, UnixMillis};
 use crate::watch::{self, WatchKind, Watching};
 use crate::world::{Mirror, World};
+use sidecars::Sidecars;
 
 /// Observations that share one journal transaction.
 const BATCH: usize = 256;
@@ -73,6 +78,7 @@ pub struct MirrorLoop {
     mirror: Arc<Mirror>,
     reader: Arc<std::sync::Mutex<Reader>>,
     settler: Settler,
+    sidecars: Sidecars,
     began: Instant,
     watching: Option<Watching>,
     next_watch: Instant,
@@ -106,6 +112,7 @@ impl MirrorLoop {
         let now = Instant::now();
         Ok(Self {
             settler: Settler::new(mirror.config.settle),
+            sidecars: Sidecars::default(),
             world,
             mirror,
             reader,
@@ -160,14 +167,19 @@ impl MirrorLoop {
     }
 
     async fn turn(&mut self, pulse: &Pulse) -> Result<(), JournalError> {
-        if self.mirror.config.routing.needs_domain() && !Box::pin(pulse.beating(self.find_domain())).await {
+        if self.mirror.config.needs_domain() && !Box::pin(pulse.beating(self.find_domain())).await {
             return Ok(());
         }
         self.watch().await?;
         let rung = self.mirror.bell.take();
         // Quiet times count from the bell, not from the end of its burst.
         let now = self.seen_since();
-        for path in &rung.touched {
+        let mut touched = rung.touched;
+        if self.mirror.config.sidecar {
+            // A sidecar is looked at with its file, and a change of it is one of its file.
+            touched.extend(touched.iter().filter_map(sidecar::file_of).collect::<Vec<_>>());
+        }
+        for path in &touched {
             self.settler.touch(path, now);
         }
         if let Some(why) = &rung.everywhere {
@@ -176,8 +188,8 @@ impl MirrorLoop {
         }
         if Instant::now() >= self.next_pass {
             self.full_pass(pulse).await?;
-        } else if !rung.touched.is_empty() {
-            self.look_at(rung.touched, pulse).await?;
+        } else if !touched.is_empty() {
+            self.look_at(touched, pulse).await?;
         }
         self.noticed = None;
         self.second_look(pulse).await?;
@@ -445,7 +457,7 @@ impl MirrorLoop {
             return Ok(Vec::new());
         }
         let mirror = Arc::clone(&self.mirror);
-        let steps = self
+        let (steps, wanted) = self
             .world
             .journal
             .write(move |tx| {
@@ -454,26 +466,49 @@ impl MirrorLoop {
                     record::keep_time(tx, crate::clock::read().as_ref())?;
                 }
                 let now = UnixMillis::now();
-                let route = |path: &RelPath| mirror.route(path);
                 let mut steps = Vec::with_capacity(batch.len());
-                for Observation { path, seen } in batch {
+                let mut wanted = false;
+                for Observation { path, seen, beside, sidecar } in batch {
+                    let asked = Cell::new(false);
+                    let route = |path: &RelPath| {
+                        let routed = mirror.route(tx, path, &beside)?;
+                        if routed.as_ref().is_err_and(|why| why.reason == UnroutedReason::ReferencePending) {
+                            asked.set(true);
+                        }
+                        Ok(routed.map(|routed| routed.target))
+                    };
                     let step = record::look(tx, mirror.id, &path, &seen, &route, mirror.rules(), now)?;
-                    steps.push((path, step));
+                    if asked.get()
+                        && let (Some(reference), Some(domain)) =
+                            (mirror.reference_of(&path, &beside), mirror.domain.get())
+                    {
+                        wanted |= record::want_reference(tx, mirror.id, reference, domain, now)?;
+                    }
+                    steps.push((path, step, sidecar));
                 }
-                Ok(steps)
+                Ok((steps, wanted))
             })
             .await?;
         crash::at(Point::PassPlanned);
+        if wanted {
+            self.world.references.notify_one();
+        }
         let now = self.seen_since();
         let (mut work, mut due) = (false, Vec::new());
-        for (path, step) in steps {
+        for (path, step, sidecar) in steps {
             self.tell(&path, &step);
             match step {
-                Step::Settle { stat, .. } | Step::Arrive { stat } => self.settler.see(&path, &stat, now),
+                Step::Settle { stat, .. } | Step::Arrive { stat } => {
+                    self.settler.see(&path, &stat, now);
+                    if let Some(sidecar) = sidecar {
+                        self.sidecars.see(&path, sidecar, now);
+                    }
+                }
                 Step::DeleteDue => due.push(path),
                 step => {
                     work |= !matches!(step, Step::Nothing);
                     self.settler.forget(&path);
+                    self.sidecars.forget(&path);
                 }
             }
         }
@@ -497,7 +532,14 @@ impl MirrorLoop {
             Step::Park { code, note, .. } => {
                 tracing::warn!(mirror, file, %code, note, "parked: {}", code.remedy());
             }
-            Step::Unroute { reason, .. } => tracing::warn!(mirror, file, "unrouted: {reason}"),
+            Step::Unroute { why, .. } if why.reason == UnroutedReason::ReferencePending => {
+                tracing::debug!(mirror, file, "{}", why.reason);
+            }
+            Step::Unroute { why, .. } => {
+                // Notes name references and cases.
+                let note = why.note.as_deref().filter(|_| !self.world.hide_names);
+                tracing::warn!(mirror, file, note, "unrouted: {}: {}", why.reason, why.reason.remedy());
+            }
             Step::BeginGrace { delete_after } => tracing::info!(mirror, file, %delete_after, "gone here, grace begins"),
             Step::Arrive { .. } => tracing::info!(mirror, file, "another file at the path; what is attached stays"),
             Step::Wait { note, .. } => tracing::info!(mirror, file, "{note}"),
@@ -538,7 +580,7 @@ impl MirrorLoop {
         });
         self.second_looks.extend(folders.await.unwrap_or_default().into_iter().map(|folder| (again, folder)));
         for batch in pass.absent.chunks(BATCH) {
-            let batch = batch.iter().map(|path| Observation { path: path.clone(), seen: Seen::Absent }).collect();
+            let batch = batch.iter().map(|path| Observation::bare(path.clone(), Seen::Absent)).collect();
             // A grace may begin here; only a full pass ends it.
             self.plan(batch).await?;
         }

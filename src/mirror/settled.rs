@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{BUSY, MirrorLoop, NEVER_SETTLES, READ_BYTES, READ_FILES, RETRY};
 use crate::core::model::Stat;
 use crate::core::plan::Seen;
-use crate::core::scope::Scope;
+use crate::core::sidecar::Beside;
 use crate::host;
 use crate::host::time::Instant;
 use crate::journal::JournalError;
@@ -14,6 +14,7 @@ use crate::pulse::Pulse;
 use crate::record;
 use crate::scan::{self, Root};
 use crate::types::RelPath;
+use crate::world::Mirror;
 
 impl MirrorLoop {
     /// Reads what has been quiet for long enough, and plans with its content.
@@ -30,7 +31,7 @@ impl MirrorLoop {
                 return Ok(());
             };
             let (stop, mirror) = (self.stop.clone(), Arc::clone(&self.mirror));
-            let read = host::blocking(move || read_all(&root, &mirror.config.scope, due, &|| stop.is_cancelled()));
+            let read = host::blocking(move || read_all(&root, &mirror, due, &|| stop.is_cancelled()));
             let Ok(read) = read.await else { return Ok(()) };
             let mut batch = Vec::with_capacity(read.len());
             let now = self.mono();
@@ -38,9 +39,17 @@ impl MirrorLoop {
             let rest = now.plus(BUSY.saturating_sub(self.mirror.config.settle));
             for (path, outcome) in read {
                 match outcome {
-                    Outcome::Read(seen) => {
+                    Outcome::Read(seen, beside, sidecar) => {
+                        let settle = self.mirror.config.settle;
+                        if let Some(stat) = sidecar
+                            && !self.sidecars.is_quiet(&path, stat, settle, now)
+                        {
+                            self.settler.touch(&path, now);
+                            continue;
+                        }
                         self.settler.done(&path);
-                        batch.push(Observation { path, seen });
+                        self.sidecars.forget(&path);
+                        batch.push(Observation { path, seen, beside, sidecar });
                     }
                     Outcome::Changed(stat) => {
                         self.settler.touch(&path, now);
@@ -48,6 +57,7 @@ impl MirrorLoop {
                     }
                     Outcome::Gone => {
                         self.settler.forget(&path);
+                        self.sidecars.forget(&path);
                         self.mirror.bell.touch(path);
                     }
                     Outcome::Later => self.settler.touch(&path, rest),
@@ -79,14 +89,19 @@ impl MirrorLoop {
 }
 
 enum Outcome {
-    Read(Seen),
+    Read(Seen, Beside, Option<Stat>),
     Changed(Stat),
     Gone,
     Later,
 }
 
 /// Reads files one after the other, as many as fit one turn of the loop; the rest stays due.
-fn read_all(root: &Root, scope: &Scope, due: Vec<(RelPath, Stat)>, stop: &dyn Fn() -> bool) -> Vec<(RelPath, Outcome)> {
+fn read_all(
+    root: &Root,
+    mirror: &Mirror,
+    due: Vec<(RelPath, Stat)>,
+    stop: &dyn Fn() -> bool,
+) -> Vec<(RelPath, Outcome)> {
     let mut bytes = 0;
     let mut read = Vec::with_capacity(due.len());
     for (path, expected) in due {
@@ -96,7 +111,10 @@ fn read_all(root: &Root, scope: &Scope, due: Vec<(RelPath, Stat)>, stop: &dyn Fn
         let outcome = match root.stat(&path) {
             scan::Look::File(stat) if stat.same_content_as(&expected) => {
                 bytes += stat.size;
-                observe::read_whole(root, scope, &path, &stat, stop).map_or(Outcome::Later, Outcome::Read)
+                observe::read_whole(root, &mirror.config.scope, &path, &stat, stop).map_or(Outcome::Later, |seen| {
+                    let (beside, sidecar) = observe::sidecar(root, &mirror.config, &path);
+                    Outcome::Read(seen, beside, sidecar)
+                })
             }
             scan::Look::File(stat) => Outcome::Changed(stat),
             scan::Look::Absent | scan::Look::BehindLink | scan::Look::Folder | scan::Look::Other(_) => Outcome::Gone,

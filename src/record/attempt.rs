@@ -8,7 +8,7 @@ use super::ending::sweep_found;
 use super::{MOST_FAILED_ATTEMPTS, Result, abandon, event, remember, set_verdict, try_event};
 use crate::aws::{Failure, Next};
 use crate::core::model::{
-    Attachment, AttachmentId, EventKind, FileRow, MirrorId, ParkCode, Stage, Stat, Verdict, Version,
+    Attachment, AttachmentId, EventKind, Extras, FileRow, MirrorId, ParkCode, Stage, Stat, Verdict, Version,
 };
 use crate::core::plan::Target;
 use crate::core::{naming, retry};
@@ -50,11 +50,11 @@ pub fn begin(
     mirror: MirrorId,
     path: &RelPath,
     stat: &Stat,
-    target: &Target,
+    (target, extras): (&Target, &Extras),
     token: ClientToken,
     now: UnixMillis,
 ) -> Result<Begun> {
-    begin_converted(tx, (mirror, path), stat, target, None, token, now)
+    begin_converted(tx, (mirror, path), stat, (target, extras), None, token, now)
 }
 
 /// The same for a file of which something else is `sent`: what it was converted to. Another result than that of the
@@ -63,7 +63,7 @@ pub fn begin_converted(
     tx: &Tx<'_>,
     (mirror, path): (MirrorId, &RelPath),
     stat: &Stat,
-    target: &Target,
+    (target, extras): (&Target, &Extras),
     sent: Option<&Version>,
     token: ClientToken,
     now: UnixMillis,
@@ -84,8 +84,10 @@ pub fn begin_converted(
         if !attachment.stage.is_under_way() {
             continue;
         }
+        // One of before the extras were kept is repeated as the configuration tells.
         let same = attachment.version == version
             && (&attachment.case, &attachment.name) == (&target.case, &name)
+            && attachment.extras.as_ref().is_none_or(|kept| kept == extras)
             && tx.converted(attachment.id)?.as_ref() == sent;
         match attachment.stage {
             Stage::Planned if same => again = Some(attachment),
@@ -114,6 +116,7 @@ pub fn begin_converted(
                 attempt: row.attempt,
                 token,
                 start_open: true,
+                extras: extras.clone(),
             },
             now,
         )?;

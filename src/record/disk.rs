@@ -9,11 +9,12 @@ use crate::core::model::{
     Attachment, EventKind, FileRow, HandoverState, MirrorId, ParkCode, Stage, Stat, Verdict, Version,
 };
 use crate::core::plan::{self, Content, Known, Rules, Seen, Step, Target};
+use crate::core::routing::{Unrouted, UnroutedReason};
 use crate::journal::{self, Tx};
 use crate::types::{ContentHash, RelPath, UnixMillis};
 
-/// Where a path's attachment belongs, or why no case can be told.
-pub type Route<'a> = &'a dyn Fn(&RelPath) -> std::result::Result<Target, String>;
+/// Where a path's attachment belongs, or why no case can be told; an error of the journal is one.
+pub type Route<'a> = &'a dyn Fn(&RelPath) -> Result<std::result::Result<Target, Unrouted>>;
 
 /// Decides about one path on fresh rows and applies the step. [`Step::DeleteDue`] is returned unapplied: the
 /// caller weighs all of them together and then calls [`delete`].
@@ -26,9 +27,13 @@ pub fn look(
     rules: Rules,
     now: UnixMillis,
 ) -> Result<Step> {
-    let target = route(path);
+    // What is absent or out of scope needs no case, and a look at it asks for none.
+    let target = match seen {
+        Seen::Present(..) => route(path)?,
+        Seen::Absent | Seen::OutOfScope(_) => Err(Unrouted::new(UnroutedReason::NoMatch)),
+    };
     let view = known(tx, mirror, path, seen, rules)?;
-    let step = plan::decide(seen, target.as_ref().map_err(String::as_str), &view, rules, now);
+    let step = plan::decide(seen, target.as_ref(), &view, rules, now);
     apply(tx, mirror, path, &view, &step, rules, now)?;
     if let (Step::Queue { .. } | Step::Move { same_target: false, .. }, Ok(target)) = (&step, &target) {
         tx.set_lane(mirror, path, fair::lane(&target.case))?;
@@ -216,18 +221,29 @@ fn apply(
             note(tx, now, of, None, EventKind::Ignored, json!({ "text": rule }))?;
             tx.put_file(&row)
         }
-        Step::Unroute { stat, reason } => {
+        Step::Unroute { stat, hash, why } => {
             give_up_waiting(tx, view, now)?;
             let mut row = row();
             arrived(tx, &mut row, view, stat, now)?;
             if row.absent_since.take().is_some() {
                 forget_keep(tx, &row, now)?;
             }
-            if row.hash.is_none() {
-                row.stat = *stat;
+            if hash.is_some() && row.hash != *hash {
+                row.attempt = 0;
             }
-            set_verdict(&mut row, Verdict::Unrouted(reason.clone()), None, now);
-            note(tx, now, of, None, EventKind::Unrouted, json!({ "text": reason }))?;
+            if hash.is_some() || row.hash.is_none() {
+                row.stat = *stat;
+                row.hash = *hash;
+            }
+            row.next_attempt = None;
+            let told = row.verdict == Verdict::Unrouted(why.reason.as_str().to_owned()) && row.note == why.note;
+            set_verdict(&mut row, Verdict::Unrouted(why.reason.as_str().to_owned()), why.note.clone(), now);
+            // That a reference is being looked up is no news: what comes of it is.
+            if !told && why.reason != UnroutedReason::ReferencePending {
+                let text = why.note.as_deref().unwrap_or(why.reason.as_str());
+                let detail = json!({ "text": text, "code": why.reason.as_str(), "remedy": why.reason.remedy() });
+                note(tx, now, of, None, EventKind::Unrouted, detail)?;
+            }
             tx.put_file(&row)
         }
         Step::BeginGrace { delete_after } => {
@@ -249,6 +265,13 @@ fn apply(
             row.absent_since.get_or_insert(now);
             // Only what is approved counts as attached (invariant 11).
             let scanning = view.under_way().is_some_and(|a| a.stage == Stage::Completed);
+            // What stood here last may never have been read (too large, say): what is kept is what was sent.
+            if row.hash.is_none()
+                && let Some(kept) = view.under_way().filter(|_| scanning).or(view.approved())
+            {
+                row.stat.size = kept.version.size;
+                row.hash = Some(kept.version.hash);
+            }
             let verdict = if scanning { Verdict::Scanning } else { Verdict::Attached };
             // What stood there last may never have been read (too large, unreadable): the row tells what is kept.
             if row.hash.is_none()

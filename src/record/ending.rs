@@ -151,6 +151,8 @@ pub fn deleted(
     attachment.last_request_id = request_id;
     attachment.next_attempt = None;
     tx.put_attachment(&attachment, now)?;
+    // If its case was full, it has room now.
+    tx.probe_full_case(&attachment.case, now)?;
     let (mirror, path) = (attachment.mirror, attachment.path.clone());
     let detail = json!({
         "text": attachment.reason, "file_id": attachment.file_id, "already_gone": already_gone,
@@ -225,6 +227,7 @@ pub fn sweep_found(tx: &Tx<'_>, id: AttachmentId, found: &FileId, now: UnixMilli
             // Never sent: it only names the row. The token that was sent belongs to the attempt's own row.
             token: ClientToken::from_journal(format!("{}:{found}", attachment.token)),
             start_open: false,
+            extras: attachment.extras.clone().unwrap_or_default(),
         },
         now,
     )?;

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::preflight::BY_HAND;
 use super::{Result, abandon, note, set_verdict};
 use crate::core::model::{EventKind, Hold, HoldCode, MirrorId, MirrorRow, ParkCode, Stage, Verdict};
 use crate::journal::{NewEvent, Tx};
@@ -97,7 +98,11 @@ pub fn retry(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, now: UnixMillis) -> 
             // (Too large for any instance has no hash; with one, the instance refused it and may take it now.)
             let by_disk = matches!(code, ParkCode::EmptyFile | ParkCode::Unreadable);
             let next = if row.hash.is_some() && !by_disk { Verdict::Queued } else { Verdict::Settling };
-            set_verdict(&mut row, next, None, now);
+            // What was believed of it does not count: the service itself is to judge.
+            let believed =
+                matches!(code, ParkCode::TooLarge | ParkCode::TypeNotAllowed | ParkCode::BadName | ParkCode::CaseFull);
+            let note = (believed && next == Verdict::Queued).then(|| BY_HAND.to_owned());
+            set_verdict(&mut row, next, note, now);
         }
         Verdict::Queued if waiting => {}
         _ => return Ok(done),

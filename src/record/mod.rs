@@ -13,6 +13,8 @@ mod ending;
 mod handover;
 mod keep;
 mod manual;
+mod preflight;
+mod references;
 #[cfg(test)]
 mod tests;
 mod time;
@@ -33,6 +35,8 @@ pub use handover::{
 };
 pub use keep::{Kept, Sending, keep, sending_delete};
 pub use manual::{known_mirrors, recover, release, retry};
+pub use preflight::{case_is_full, preflight, unpark};
+pub use references::{learned, look_again_for, search_failed, unpin, waits_for_reference, want_reference};
 pub use time::keep_time;
 pub use truth::{Compared, attempt_at_work, compared, repair};
 

@@ -9,8 +9,9 @@ use serde_json::json;
 use super::{Result, adopt, announce_delete, note, set_verdict};
 use crate::core::adopt::Tagged;
 use crate::core::compare::{Action, Class};
-use crate::core::model::{Attachment, AttachmentId, EventKind, MirrorId, ParkCode, Stage, Verdict};
+use crate::core::model::{Attachment, AttachmentId, EventKind, Extras, MirrorId, ParkCode, Stage, Verdict};
 use crate::core::plan::{self, Rules};
+use crate::core::routing::{Unrouted, UnroutedReason};
 use crate::journal::{Difference, NewAttachment, Tx};
 use crate::types::{CaseArn, ClientToken, FileId, RelPath, UnixMillis};
 
@@ -184,7 +185,7 @@ fn take_over(tx: &Tx<'_>, mirror: MirrorId, difference: &Difference, now: UnixMi
     }
     let rules =
         Rules { propagate_deletes: false, ingest: false, moves: false, delete_grace: std::time::Duration::ZERO };
-    let nowhere = |_: &RelPath| Err(String::new());
+    let nowhere = |_: &RelPath| Ok(Err(Unrouted::new(UnroutedReason::NoMatch)));
     if adopt::adopt(tx, (mirror, path), std::slice::from_ref(&tagged), None, &nowhere, rules, now)? == 0 {
         return Ok(false);
     }
@@ -237,6 +238,7 @@ fn orphan(tx: &Tx<'_>, mirror: MirrorId, difference: &Difference, now: UnixMilli
         // Never sent: it only names the row.
         token: ClientToken::from_journal(format!("orphan:{}", tagged.file)),
         start_open: false,
+        extras: Extras::default(),
     };
     let mut row = tx.add_attachment(&new, now)?;
     row.file_id = Some(tagged.file.clone());

@@ -5,8 +5,8 @@
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
@@ -15,19 +15,21 @@ use tokio_util::sync::CancellationToken;
 
 use crate::aws::{Client, Options};
 use crate::clock::{self, Happened};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::control;
 use crate::core::model::HoldCode;
 use crate::crash::{self, Point};
 use crate::deliver::{self, Delivery};
 use crate::fatal::Fatal;
 use crate::follow::Follow;
+use crate::gate::Gate;
 use crate::handover::HandoverLoop;
 use crate::hooks::{self, Hooks};
 use crate::journal::{Journal, JournalError, Origin};
 use crate::mirror::{MirrorLoop, Progress};
 use crate::pulse::Pulses;
 use crate::record;
+use crate::resolve::Resolver;
 use crate::truth;
 use crate::types::UnixMillis;
 use crate::weather::Weather;
@@ -76,7 +78,7 @@ pub async fn client(config: &Config) -> Client {
 
 /// The id of the Cases domain where a mirror needs its ARN and only the service knows it.
 pub fn unknown_domain(config: &Config) -> Option<String> {
-    let needed = config.mirrors.iter().any(|mirror| mirror.routing.needs_domain());
+    let needed = config.mirrors.iter().any(config::Mirror::needs_domain);
     let known = config.connect.domain_arn().is_some();
     (needed && !known).then(|| config.connect.domain_id().map(ToOwned::to_owned)).flatten()
 }
@@ -109,6 +111,10 @@ impl Engine {
             weather: Weather::default(),
             work: Notify::new(),
             rest: Notify::new(),
+            references: Notify::new(),
+            limits: Mutex::new(None),
+            refused: Notify::new(),
+            looking_up: AtomicBool::new(false),
             follow,
             convert_folder: convert_folder(config).await?,
             uploads: config.limits.uploads_in_flight,
@@ -130,6 +136,8 @@ impl Engine {
             clock: clock::Watch::new(),
             stepped: false,
         };
+        let gate = Gate::new(Arc::clone(&world))?;
+        engine.tasks.spawn(gate.run(engine.stop.clone(), engine.pulses.add("settings")));
         let delivery = Delivery::new(Arc::clone(&world))?;
         engine.tasks.spawn(delivery.run(engine.stop.clone(), grace, engine.pulses.add("delivery")));
         let follow = Follow::new(Arc::clone(&world))?;
@@ -142,6 +150,10 @@ impl Engine {
                 engine.tasks.spawn(hooks.run(engine.stop_hooks.clone(), grace, once, pulse));
             }
             None => hooks::off(&world).await?,
+        }
+        if world.mirrors.iter().any(|mirror| mirror.config.uses_references()) {
+            let resolver = Resolver::new(Arc::clone(&world))?;
+            engine.tasks.spawn(resolver.run(engine.stop.clone(), engine.pulses.add("references")));
         }
         // Before the mirrors look: what a stop left half moved must not be taken for somebody's doing.
         for mirror in &world.mirrors {
@@ -181,7 +193,11 @@ impl Engine {
 
     /// Whether everything on disk is in the journal.
     pub fn is_quiet(&self) -> bool {
-        self.is_planned() && self.progress.iter().all(|p| p.quiet.load(Ordering::Acquire))
+        // In this order: a look-up rings the bells before it says that it is over, and a loop that takes what rang
+        // is not quiet.
+        let looking_up = self.world.looking_up.load(Ordering::Acquire);
+        let ringing = self.world.mirrors.iter().any(|mirror| mirror.bell.is_ringing());
+        !looking_up && !ringing && self.is_planned() && self.progress.iter().all(|p| p.quiet.load(Ordering::Acquire))
     }
 
     /// Shows credentials that AWS refuses as the hold `auth`, and ends it when a call was answered again.

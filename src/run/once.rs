@@ -48,6 +48,8 @@ pub struct Summary {
     pub quarantined: u64,
     /// Mirror, file, code, what the service said.
     pub parked: Vec<(String, RelPath, ParkCode, Option<String>)>,
+    /// Files without a case: mirror, reason, how many.
+    pub unrouted: Vec<(String, String, u64)>,
     /// Deletes that wait for the end of their grace: mirror, file, when.
     pub waiting_deletes: Vec<(String, RelPath, UnixMillis)>,
     /// Files that agents can see, or that were refused, and that could not be moved away here: mirror, file, why.
@@ -129,6 +131,9 @@ pub async fn once(config: Config, mut progress: Box<dyn FnMut(&Progress) + Send>
             if let crate::core::model::Verdict::Parked(code) = row.verdict {
                 summary.parked.push((config.name.clone(), row.path, code, row.note));
             }
+        }
+        for (reason, files) in reader.unrouted_reasons(id)? {
+            summary.unrouted.push((config.name.clone(), reason, files));
         }
         for row in rows("deleting")? {
             match row.absent_since {

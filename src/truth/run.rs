@@ -10,7 +10,9 @@ use super::Manners;
 use super::case::{Asker, Trouble};
 use crate::aws::Client;
 use crate::core::model::{EventKind, MirrorId};
+use crate::core::routing::Named;
 use crate::core::routing::Routing;
+use crate::core::sidecar::Beside;
 use crate::journal::{Journal, JournalError, NewEvent, Reader, Tx, Verification};
 use crate::record;
 use crate::tags;
@@ -91,7 +93,10 @@ impl Verifier {
         let routing = &self.mirror.config.routing;
         let one = matches!(routing, Routing::Arn(_) | Routing::Id(_));
         let anywhere = RelPath::new(&b"x"[..]).filter(|_| one)?;
-        routing.route(&anywhere, self.mirror.domain.get().map(String::as_str)).ok()
+        match routing.name(&anywhere, &Beside::Nothing, self.mirror.domain.get().map(String::as_str)) {
+            Ok(Named::Case(case)) => Some(case),
+            Ok(Named::Reference(_)) | Err(_) => None,
+        }
     }
 
     fn next_case(&self, after: &str, now: UnixMillis) -> Result<Option<CaseArn>, JournalError> {

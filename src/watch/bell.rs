@@ -84,6 +84,12 @@ impl Bell {
         }
     }
 
+    /// Whether something rang that was not taken.
+    pub fn is_ringing(&self) -> bool {
+        let state = self.state();
+        state.everywhere.is_some() || !state.touched.is_empty()
+    }
+
     /// Takes what rang and silences the bell.
     pub fn take(&self) -> Rung {
         let state = std::mem::take(&mut *self.state());

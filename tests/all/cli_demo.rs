@@ -128,7 +128,7 @@ fn each_folder_is_a_case() {
     demo.attached(1);
     let text = String::from_utf8(demo.casedrop(&["list"]).stdout).unwrap();
     assert!(text.lines().any(|line| line.starts_with("attached ") && line.contains(case)), "{text}");
-    assert!(text.lines().any(|line| line.starts_with("unrouted ") && line.contains("stray.txt")), "{text}");
+    assert!(text.lines().any(|line| line.starts_with("unrouted(no-match) ") && line.contains("stray.txt")), "{text}");
 }
 
 #[test]

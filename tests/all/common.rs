@@ -220,7 +220,18 @@ impl Stage {
     /// The calls that change something at Connect, in order. Questions and sweeps change nothing. A call is listed
     /// only when it was answered, a moment after its effect: compare when nothing runs, or after a wait.
     pub fn changes(&self) -> Vec<Op> {
-        let question = |op: &Op| matches!(op, Op::SearchRelatedItems | Op::BatchGetAttachedFileMetadata);
+        let question = |op: &Op| {
+            matches!(
+                op,
+                Op::SearchRelatedItems
+                    | Op::BatchGetAttachedFileMetadata
+                    | Op::DescribeAttachedFilesConfiguration
+                    | Op::SearchCases
+                    | Op::GetCase
+                    | Op::ListFields
+                    | Op::ListDomains
+            )
+        };
         self.sandbox.requests().into_iter().map(|request| request.op).filter(|op| !question(op)).collect()
     }
 
@@ -233,6 +244,12 @@ impl Stage {
     pub fn marker(&self, name: &str) {
         self.write(name, format!("marker {name}"));
         self.wait_visible(name);
+    }
+
+    /// The same with a sidecar of this content.
+    pub fn marker_beside(&self, name: &str, sidecar: &str) {
+        self.write(&format!("{name}.casedrop.toml"), sidecar);
+        self.marker(name);
     }
 
     pub fn wait_visible(&self, name: &str) {

@@ -100,7 +100,9 @@ fn every_event_is_told_with_what_matters_and_no_history() {
     assert!(parked["remedy"].as_str().unwrap().contains("no empty file"));
     let rejected = of("rejected");
     assert_eq!((&rejected["code"], &rejected["path"]), (&"rejected".into(), &format!("{case}/virus.txt").into()));
-    assert!(of("unrouted")["text"].as_str().unwrap().contains("no case id"), "{}", of("unrouted"));
+    let unrouted = of("unrouted");
+    assert_eq!(unrouted["code"], "bad-case-id");
+    assert!(unrouted["remedy"].as_str().unwrap().contains("no case id"), "{unrouted}");
     assert_eq!((&of("held")["hold"], &of("held")["path"]), (&"root-missing".into(), &Value::Null));
     assert_eq!(of("recovered")["hold"], "root-missing");
     let env = fs::read_to_string(told.join("env")).unwrap();

@@ -81,6 +81,8 @@ const SCENES: &[Scene] = &[
             "open.migrated",
             "open.signed",
             "close.before",
+            "describe.send",
+            "describe.answered",
             "recover.before",
             "recover.after",
             "identity.before",
@@ -306,6 +308,21 @@ const SCENES: &[Scene] = &[
             wait("it is ready", || log(stage).contains("ready: "), || log(stage));
             signal(stage, "HUP");
         }),
+        end: same,
+    },
+    Scene {
+        name: "a reference to look up",
+        often: &[],
+        once: &["list-fields.send", "list-fields.answered", "search-cases.send", "search-cases.answered"],
+        single: &["look-up.recorded"],
+        stage: || {
+            let mut stage = Stage::new();
+            stage.case = "case_from = '^(?<reference>[^/]+)/'".to_owned();
+            stage
+        },
+        // The reference number of the case that every sandbox has.
+        change: |stage| stage.write("10000001/a.txt", "a"),
+        run: Run::Pass,
         end: same,
     },
     Scene {

@@ -62,6 +62,22 @@ fn every_park_code_and_hold_has_its_remedy_word_for_word() {
 }
 
 #[test]
+fn every_reason_for_having_no_case_has_its_remedy_word_for_word() {
+    let readme = file("README.md");
+    let source = file("src/core/routing.rs");
+    let listed = between(&source, "\nreasons! {\n", "\n}\n");
+    let mut seen = 0;
+    for line in listed.split(" = \"").skip(1) {
+        let (code, rest) = line.split_once('"').expect("a code");
+        let remedy = rest.split('"').nth(1).expect("a remedy");
+        let row = row(&readme, "### Why a file has no case", code);
+        assert!(row.ends_with(&format!("| {remedy} |")), "`{code}`: not the remedy {remedy:?} in {row}");
+        seen += 1;
+    }
+    assert!(seen >= 9, "{seen}");
+}
+
+#[test]
 fn every_verdict_is_explained() {
     let readme = file("README.md");
     let model = model();

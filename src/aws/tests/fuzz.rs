@@ -275,6 +275,12 @@ async fn call(client: &Client, url: &str, op: Op) -> Result<String, Failure> {
             client.case_files(&case).await?;
             String::new()
         }
+        Op::SearchCases => {
+            let terms = [("reference_number".to_owned(), "12345678".to_owned())];
+            format!("{:?}", client.search_cases("d-1", &terms, Some("reference_id")).await?)
+        }
+        Op::GetCase => format!("{:?}", client.case_state(&case).await?),
+        Op::ListFields => format!("{:?}", client.case_fields("d-1").await?),
         Op::ListDomains => client.domain_arn("d-1").await.map(|_| String::new())?,
         Op::Put => {
             let disk = tempfile::tempfile().unwrap();

@@ -77,6 +77,7 @@ fn attachment(stage: Stage, content: u8) -> Attachment {
         completed_at: None,
         ended_at: None,
         deleted_at: None,
+        extras: None,
     }
 }
 
@@ -275,11 +276,12 @@ fn invariant_5_leaving_scope_or_route_is_noted_once_and_deletes_nothing() {
     assert_eq!(step(&out("size"), &ignored(here())), Step::Ignore { rule: "size".into() });
     assert_eq!(step(&Seen::Absent, &ignored(here())), Step::Nothing, "it left scope before it went away");
 
-    let lost = |known: &Known| decide(&unread(1), Err("no case"), known, rules(true), NOW);
-    let unroute = Step::Unroute { stat: stat(1), reason: "no case".into() };
+    let why = Unrouted::new(UnroutedReason::NoMatch);
+    let lost = |known: &Known| decide(&unread(1), Err(&why), known, rules(true), NOW);
+    let unroute = Step::Unroute { stat: stat(1), hash: None, why: why.clone() };
     assert_eq!(lost(&known(None, vec![])), unroute);
     assert_eq!(lost(&known(Some(row(Verdict::Unrouted("other".into()), 1)), vec![])), unroute);
-    assert_eq!(lost(&known(Some(row(Verdict::Unrouted("no case".into()), 1)), vec![])), Step::Nothing);
+    assert_eq!(lost(&known(Some(row(Verdict::Unrouted("no-match".into()), 1)), vec![])), Step::Nothing);
 }
 
 #[test]
@@ -381,7 +383,7 @@ fn any_verdict() -> impl Strategy<Value = Verdict> {
         Just(Verdict::Deleting),
         prop::sample::select(ParkCode::ALL).prop_map(Verdict::Parked),
         Just(Verdict::Ignored("junk".into())),
-        Just(Verdict::Unrouted("no case".into())),
+        Just(Verdict::Unrouted("no-match".into())),
     ]
 }
 
@@ -436,7 +438,8 @@ proptest! {
         seen in any_seen(), known in any_known(), routed in any::<bool>(), propagate in any::<bool>(),
     ) {
         let target = target("f");
-        let route = if routed { Ok(&target) } else { Err("no case") };
+        let why = Unrouted::new(UnroutedReason::NoMatch);
+        let route = if routed { Ok(&target) } else { Err(&why) };
         let step = decide(&seen, route, &known, rules(propagate), NOW);
         prop_assert_eq!(&step, &decide(&seen, route, &known, rules(propagate), NOW), "invariant 14");
         let of_its_kind = match &seen {
@@ -498,4 +501,46 @@ proptest! {
         prop_assert!(!goes || due <= released || due <= u64::from(files));
         prop_assert_eq!(allow_deletes(due, tracked, recent, released, &DeleteBudget::Off), Deletes::Go);
     }
+}
+
+/// While a reference is looked up, a file settles and is read; the answer then queues it without another quiet time.
+#[test]
+fn a_file_waits_for_its_reference_in_parallel() {
+    let why = |reason| Unrouted::new(reason);
+    let pending = why(UnroutedReason::ReferencePending);
+    let unrouted = |word: &str, content| row(Verdict::Unrouted(word.into()), content);
+    let of = |row: FileRow| known(Some(row), vec![]);
+    let unread_row = FileRow { hash: None, ..unrouted("reference-pending", 1) };
+    let decide = |seen: &Seen, why: &Unrouted, known: &Known| decide(seen, Err(why), known, rules(true), NOW);
+    let unroute = |why: &Unrouted, hash| Step::Unroute { stat: stat(1), hash, why: why.clone() };
+    let nothing_known = known(None, vec![]);
+    let read = Seen::Present(stat(1), Content::Read(hash(1)));
+    assert_eq!(decide(&unread(1), &pending, &nothing_known), settle(1, true));
+    assert_eq!(decide(&read, &pending, &of(row(Verdict::Settling, 1))), unroute(&pending, Some(hash(1))));
+    assert_eq!(decide(&unread(1), &pending, &of(unrouted("reference-pending", 1))), Step::Nothing);
+    assert_eq!(decide(&unread(1), &pending, &of(unread_row)), settle(1, true));
+    assert_eq!(decide(&unread(2), &pending, &of(unrouted("reference-pending", 1))), settle(2, true), "changed");
+    let unknown = why(UnroutedReason::ReferenceUnknown);
+    assert_eq!(decide(&unread(1), &unknown, &of(unrouted("reference-pending", 1))), unroute(&unknown, None));
+    assert_eq!(decide(&read, &unknown, &of(unrouted("reference-unknown", 1))), Step::Nothing);
+    for word in ["reference-pending", "reference-unknown", "reference-ambiguous"] {
+        let queue = Step::Queue { stat: stat(1), hash: hash(1), why: QueueWhy::New };
+        assert_eq!(step(&unread(1), &of(unrouted(word, 1))), queue, "{word}: resolved");
+        assert_eq!(step(&unread(2), &of(unrouted(word, 1))), settle(2, true), "{word}: changed meanwhile");
+    }
+}
+
+#[test]
+fn what_one_case_refused_another_may_take() {
+    let refused = |code: ParkCode, case: &str| {
+        let case = CaseArn::new(format!("arn:aws:cases:eu-west-2:123456789012:domain/d-1/case/{case}")).unwrap();
+        let last = Attachment { case, reason: Some(code.as_str().into()), ..attachment(Stage::Abandoned, 1) };
+        known(Some(row(Verdict::Parked(code), 1)), vec![last])
+    };
+    let queue = Step::Queue { stat: stat(1), hash: hash(1), why: QueueWhy::New };
+    for code in [ParkCode::CaseNotFound, ParkCode::CaseFull, ParkCode::CaseClosed] {
+        assert_eq!(step(&unread(1), &refused(code, "c-1")), Step::Nothing, "{code}");
+        assert_eq!(step(&unread(1), &refused(code, "c-2")), queue, "{code}");
+    }
+    assert_eq!(step(&unread(1), &refused(ParkCode::Rejected, "c-2")), Step::Nothing, "the file itself was refused");
 }

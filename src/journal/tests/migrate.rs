@@ -60,7 +60,7 @@ fn version_1(path: &Path) {
         )
         .unwrap_or_else(|_| panic!("{word}"));
     }
-    conn.execute("INSERT INTO case_ref VALUES (9, 'A-1', 'arn', 3)", []).unwrap();
+    conn.execute("INSERT INTO case_ref VALUES (9, 'A-1', 'arn:aws:cases:r:1:domain/d/case/c', 3)", []).unwrap();
     for kind in crate::core::model::EventKind::ALL {
         conn.execute("INSERT INTO event (at, mirror, kind, detail) VALUES (9, 9, ?1, '{}')", [kind.as_str()]).unwrap();
     }
@@ -84,7 +84,6 @@ fn rows(path: &Path) -> Vec<String> {
             unsure_since, tries, next_attempt, last_error, last_request_id, created_at, started_at, stored_at,
             completed_at, ended_at, deleted_at, approved_at, deleting_at",
         ),
-        ("case_ref", "mirror, reference, case_arn, found_at"),
         ("event", "id, at, mirror, path, attachment, kind, detail"),
     ] {
         let mut statement = conn.prepare(&format!("SELECT {columns} FROM {table} ORDER BY 1, 2")).unwrap();
@@ -120,6 +119,11 @@ fn a_journal_of_version_1_keeps_every_row() {
         let identity = RootIdentity { fsid: u64::MAX, dev: 2, inode: 3, born_ns: None };
         assert_eq!(row.identity, Some(identity));
     }
+    // A pin of version 1 stays one.
+    let reference = crate::core::reference::Reference::new("a-1").unwrap();
+    let pinned = reader.case_ref(crate::core::model::MirrorId(9), &reference).unwrap().unwrap();
+    assert_eq!((pinned.reference.as_str(), pinned.domain.as_str()), ("A-1", "arn:aws:cases:r:1:domain/d"));
+    assert_eq!(pinned.resolved().unwrap().case_id(), "c");
     let free = reader.mirror_by_name("free").unwrap().unwrap();
     assert_eq!((free.holds.len(), free.identity), (0, None));
     for word in Verdict::WORDS {

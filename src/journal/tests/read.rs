@@ -270,6 +270,7 @@ fn deletes_take_turns_by_case() {
                     attempt: 1,
                     token: token(name),
                     start_open: false,
+                    extras: Default::default(),
                 };
                 let id = tx.add_attachment(&new, at(0))?.id;
                 [Stage::Started, Stage::Abandoned, Stage::Deleting].iter().try_for_each(|s| advance(tx, id, *s, 1))?;

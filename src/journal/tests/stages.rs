@@ -102,6 +102,7 @@ fn a_new_attachment_is_what_was_asked_for() {
         attempt: 2,
         token: token("t"),
         start_open: true,
+        extras: Default::default(),
     };
     let asked = new.clone();
     let row = journal.write_blocking(move |tx| tx.add_attachment(&new, at(4))).unwrap();
@@ -131,6 +132,7 @@ fn a_new_attachment_is_what_was_asked_for() {
             completed_at: None,
             ended_at: None,
             deleted_at: None,
+            extras: Some(Default::default()),
         }
     );
     assert_eq!(journal.reader().unwrap().attachment(row.id).unwrap(), Some(row), "told as it is kept");

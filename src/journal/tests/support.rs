@@ -68,6 +68,7 @@ pub fn plan(tx: &Tx<'_>, mirror: MirrorId, name: &str, n: u32) -> Result<Attachm
         attempt: n,
         token: token(&format!("{name}/{n}")),
         start_open: false,
+        extras: Default::default(),
     };
     Ok(tx.add_attachment(&new, at(1))?.id)
 }

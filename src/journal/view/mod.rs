@@ -7,6 +7,8 @@ mod attachments;
 mod events;
 mod files;
 mod handovers;
+mod preflight;
+mod references;
 mod scan;
 mod truth;
 mod turns;

@@ -6,7 +6,7 @@ use proptest::test_runner::{Config, TestError, TestRunner};
 
 use super::super::*;
 use super::support::*;
-use crate::core::model::{ParkCode, Stat};
+use crate::core::model::{Extras, ParkCode, Stat};
 use crate::core::plan::{ABSENT, Content, MOVED, REPLACED, Seen, Step};
 use crate::journal::{Journal, NewAttachment};
 use crate::types::ClientToken;
@@ -122,7 +122,7 @@ fn set_up(world: &World<'_, '_>, state: &State) -> Result<()> {
         })?;
     }
     for (number, wanted) in state.attached.iter().enumerate() {
-        let target = route(&rel(FILE)).unwrap();
+        let target = route(&rel(FILE)).unwrap().unwrap();
         let mut attachment = world.tx.add_attachment(
             &NewAttachment {
                 mirror: world.mirror,
@@ -133,6 +133,7 @@ fn set_up(world: &World<'_, '_>, state: &State) -> Result<()> {
                 attempt: 1,
                 token: ClientToken::from_journal(format!("{}-{number}", world.mirror.0)),
                 start_open: wanted.open && wanted.stage == Stage::Planned,
+                extras: Extras::default(),
             },
             world.now(),
         )?;

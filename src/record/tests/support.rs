@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::super::*;
 use crate::aws::{Failure, Next, Op};
-use crate::core::model::{Stat, Version};
+use crate::core::model::{Extras, Stat, Version};
 use crate::core::plan::{Content, Rules, Seen, Step, Target};
+use crate::core::routing::Unrouted;
 use crate::journal::{Journal, Tx};
 use crate::types::{CaseArn, ClientToken, ContentHash, FileId};
 
@@ -24,8 +25,8 @@ pub fn case() -> CaseArn {
 }
 
 /// The file name is the attachment's name, so a move between folders keeps its target.
-pub fn route(path: &RelPath) -> std::result::Result<Target, String> {
-    Ok(Target { case: case(), name: String::from_utf8(path.file_name().to_vec()).unwrap() })
+pub fn route(path: &RelPath) -> Result<std::result::Result<Target, Unrouted>> {
+    Ok(Ok(Target { case: case(), name: String::from_utf8(path.file_name().to_vec()).unwrap() }))
 }
 
 pub fn rules(propagate_deletes: bool) -> Rules {
@@ -105,8 +106,9 @@ impl<'t, 'c> World<'t, 'c> {
     pub fn begin(&self, path: &str, stat: &Stat) -> Result<Begun> {
         self.tokens.set(self.tokens.get() + 1);
         let token = ClientToken::from_journal(format!("{}-{path}-{}", self.mirror.0, self.tokens.get()));
-        let target = route(&rel(path)).unwrap();
-        begin(self.tx, self.mirror, &rel(path), stat, &target, token, self.now())
+        let target = route(&rel(path))?.unwrap();
+        let extras = Extras::default();
+        begin(self.tx, self.mirror, &rel(path), stat, (&target, &extras), token, self.now())
     }
 
     /// A begin that must lead to an attempt.
