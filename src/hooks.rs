@@ -261,6 +261,7 @@ impl Hooks {
             let sent = self.reader.converted(a.id)?;
             payload.sent_size = sent.map(|sent| sent.size);
             payload.sent_sha256 = sent.map(|sent| sent.hash.to_string());
+            payload.reference = self.reader.reference_of(event.mirror, &a.case)?;
             payload.case_id = Some(a.case.case_id().to_owned());
             payload.case = Some(a.case.as_str().to_owned());
             payload.file_id = a.file_id.map(|id| id.as_str().to_owned());
@@ -272,6 +273,7 @@ impl Hooks {
             && let Ok(Routed { target, .. }) = mirror.route(&self.reader, path, &Beside::Nothing)?
         {
             // A sidecar is not read here: without an attachment it is the path that speaks.
+            payload.reference = self.reader.reference_of(event.mirror, &target.case)?;
             payload.case_id = Some(target.case.case_id().to_owned());
             payload.case = Some(target.case.as_str().to_owned());
             payload.name = Some(target.name);

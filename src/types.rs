@@ -228,6 +228,14 @@ impl CaseArn {
         self.0.rsplit('/').next().unwrap_or_default()
     }
 
+    /// The ARN of a file of the instance that serves the case: of the same partition, Region and account (SERVICE.md 3.2).
+    pub fn file_arn(&self, instance_id: &str, file: &FileId) -> String {
+        let mut parts = self.0.split(':').skip(1);
+        let partition = parts.next().unwrap_or_default();
+        let (region, account) = (parts.nth(1).unwrap_or_default(), parts.next().unwrap_or_default());
+        format!("arn:{partition}:connect:{region}:{account}:instance/{instance_id}/file/{file}")
+    }
+
     /// The Cases domain that holds the case.
     pub fn domain_id(&self) -> &str {
         self.0.rsplit('/').nth(2).unwrap_or_default()
@@ -322,6 +330,8 @@ mod tests {
     fn case_arns_are_checked() {
         let arn = CaseArn::new("arn:aws:cases:eu-west-2:123456789012:domain/d-1/case/c-1").unwrap();
         assert_eq!((arn.domain_id(), arn.case_id()), ("d-1", "c-1"));
+        let file_arn = arn.file_arn("i-1", &FileId::new("f-1").unwrap());
+        assert_eq!(file_arn, "arn:aws:connect:eu-west-2:123456789012:instance/i-1/file/f-1");
         for bad in ["", "arn:aws:cases:r:1:domain/d/case", "arn:aws:connect:r:1:domain/d/case/c", "x/y"] {
             assert!(CaseArn::new(bad).is_none(), "{bad}");
         }

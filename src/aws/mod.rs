@@ -175,6 +175,11 @@ impl Client {
         Client { inner: Arc::new(inner) }
     }
 
+    /// The id of the Connect instance.
+    pub fn instance_id(&self) -> &str {
+        &self.inner.instance_id
+    }
+
     /// What each operation did so far, and how fast it may go at present.
     pub fn usage(&self) -> Vec<Usage> {
         self.inner.lanes.usage()

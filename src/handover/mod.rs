@@ -261,9 +261,10 @@ impl HandoverLoop {
         crash::at(Point::HandoverBegun);
         let (mirror, reader, stop) = (Arc::clone(&self.mirror), Arc::clone(&self.reader), self.stop.clone());
         let root = found.root;
+        let instance = self.world.aws.instance_id().to_owned();
         let ended = blocking(move || {
             let reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
-            carry_all(&reader, &mirror, &root, &stores, orders, &|| stop.is_cancelled())
+            carry_all(&reader, (&mirror, &instance), &root, &stores, orders, &|| stop.is_cancelled())
         });
         self.record(ended.await?).await
     }
@@ -542,7 +543,7 @@ fn free_name(
 /// Carries a batch out, one after the other: the disk is the limit, not the processor.
 fn carry_all(
     reader: &Reader,
-    mirror: &Mirror,
+    (mirror, instance): (&Mirror, &str),
     root: &Root,
     stores: &Stores,
     orders: Vec<(Order, bool)>,
@@ -556,7 +557,7 @@ fn carry_all(
         let sidecar = mirror.config.sidecar.then(|| sidecar::beside(&h.path)).flatten();
         let trigger = trigger.as_ref().zip(mirror.config.scope.trigger_suffix());
         let with = trigger.or(sidecar.as_ref().map(|path| (path, sidecar::SUFFIX)));
-        let paper = papers::paper(reader, mirror, &order)?;
+        let paper = papers::paper(reader, (mirror, instance), &order)?;
         let end = carry::carry(&Load { root, store: stores.of(h.kind), handover: h, resumed, with, paper, stop });
         ended.push((order, end));
     }

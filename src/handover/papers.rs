@@ -18,18 +18,18 @@ const RECEIPT_VERSION: u32 = 1;
 /// The journal's.
 pub(super) fn paper(
     view: &View,
-    mirror: &Mirror,
+    (mirror, instance): (&Mirror, &str),
     order: &Order,
 ) -> Result<Option<(&'static str, Vec<u8>)>, JournalError> {
     let receipts = mirror.config.ingest.as_ref().is_some_and(|ingest| ingest.receipts);
     match order.handover.kind {
-        HandoverKind::Archive if receipts => Ok(Some((RECEIPT, receipt(view, mirror, order)?))),
+        HandoverKind::Archive if receipts => Ok(Some((RECEIPT, receipt(view, (mirror, instance), order)?))),
         HandoverKind::Quarantine => Ok(Some((REASON, reason(mirror, order).into_bytes()))),
         HandoverKind::Archive | HandoverKind::Delete => Ok(None),
     }
 }
 
-fn receipt(view: &View, mirror: &Mirror, order: &Order) -> Result<Vec<u8>, JournalError> {
+fn receipt(view: &View, (mirror, instance): (&Mirror, &str), order: &Order) -> Result<Vec<u8>, JournalError> {
     let (h, row) = (&order.handover, &order.row);
     let a = order.attachment.as_ref();
     let time = |at: Option<crate::types::UnixMillis>| at.map(|at| at.to_string());
@@ -40,6 +40,12 @@ fn receipt(view: &View, mirror: &Mirror, order: &Order) -> Result<Vec<u8>, Journ
         Some(a) => view.converted(a.id)?,
         None => None,
     };
+    // By which it was found; the case alone where the path names it.
+    let reference = match a {
+        Some(a) => view.reference_of(h.mirror, &a.case)?,
+        None => None,
+    };
+    let file_arn = a.and_then(|a| Some(a.case.file_arn(instance, a.file_id.as_ref()?)));
     let sent = sent.map(|sent| json!({ "size": sent.size, "sha256": sent.hash.to_string() }));
     let value = json!({
         "converted_to": sent,
@@ -50,6 +56,8 @@ fn receipt(view: &View, mirror: &Mirror, order: &Order) -> Result<Vec<u8>, Journ
         "archived_as": h.to.as_ref().map(|(folder, target)| whole(folder, target)),
         "case_arn": a.map(|a| &a.case),
         "case_id": a.map(|a| a.case.case_id()),
+        "reference": reference,
+        "file_arn": file_arn,
         "file_id": a.and_then(|a| a.file_id.as_ref()),
         "attachment_name": a.map(|a| a.name.as_str()),
         "size": h.stat.size,

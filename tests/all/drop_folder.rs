@@ -74,6 +74,9 @@ fn a_thousand_files_over_forty_cases_are_accounted_for_exactly_once() {
     assert_eq!(found, dropped);
     let receipts = tree(&archive(&stage)).into_keys().filter(|name| name.ends_with(".receipt.json"));
     assert_eq!(receipts.count(), delivered);
+    let receipt = fs::read(archive(&stage).join("40000001/fax 0.pdf.receipt.json")).unwrap();
+    let receipt: Value = serde_json::from_slice(&receipt).unwrap();
+    assert_eq!(receipt["reference"], "40000001");
 
     // What agents see is what is in the archive.
     let mut seen: Vec<String> = stage

@@ -105,6 +105,8 @@ fn a_delivered_file_is_archived_with_its_folders_and_its_receipt() {
     let file = stage.ours().into_iter().find(|file| file.file_name == "letters - 2026 - a.txt").unwrap();
     assert_eq!(receipt["receipt_version"], 1);
     assert_eq!(receipt["file_id"], file.file_id.as_str());
+    let file_arn = format!("{}/file/{}", stage.sandbox.instance_arn(), file.file_id);
+    assert_eq!((&receipt["file_arn"], &receipt["reference"]), (&file_arn.into(), &serde_json::Value::Null));
     assert_eq!(receipt["sha256"], sha256(b"one").as_str());
     assert_eq!((&receipt["size"], &receipt["attempts"]), (&3.into(), &1.into()));
     assert_eq!(receipt["attachment_name"], "letters - 2026 - a.txt");

@@ -413,7 +413,7 @@ async fn an_absurd_date_is_not_taken_for_the_services_clock() {
         }
     }
     // The local clock may be wrong, and is corrected.
-    let server = Server::start(vec![say(200, &["date: Thu, 01 Jan 2060 00:00:00 GMT"], "{}")]).await;
+    let server = Server::start(vec![say(200, &["date: Tue, 15 Jun 2060 12:00:00 GMT"], "{}")]).await;
     let client = client(&server.url).await;
     for _ in 0..2 {
         client.complete(&case(), &file()).await.unwrap();

@@ -27,6 +27,7 @@ INSERT OR IGNORE INTO case_ref
     FROM case_ref_1 WHERE instr(case_arn, '/case/') > 1;
 DROP TABLE case_ref_1;
 
+CREATE INDEX case_ref_case ON case_ref (mirror, case_arn, reference) WHERE state = 'found';
 CREATE INDEX case_ref_due ON case_ref (next_try) WHERE next_try IS NOT NULL;
 
 -- Files without a case, to be looked at again when a reference is resolved.

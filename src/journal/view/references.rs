@@ -5,7 +5,7 @@ use super::super::rows;
 use super::{View, limited};
 use crate::core::model::MirrorId;
 use crate::core::reference::{CaseRef, Reference};
-use crate::types::{RelPath, UnixMillis};
+use crate::types::{CaseArn, RelPath, UnixMillis};
 
 impl View {
     /// What is known of a reference of this mirror.
@@ -14,6 +14,15 @@ impl View {
             &format!("SELECT {} FROM case_ref WHERE mirror = ?1 AND reference = ?2", rows::CASE_REF),
             (mirror, reference.key()),
             rows::case_ref,
+        )
+    }
+
+    /// The reference, as it was spelled, by which this mirror found the case; the first of several.
+    pub fn reference_of(&self, mirror: MirrorId, case: &CaseArn) -> Result<Option<String>, JournalError> {
+        self.one(
+            "SELECT spelled FROM case_ref WHERE mirror = ?1 AND case_arn = ?2 AND state = 'found' ORDER BY reference LIMIT 1",
+            (mirror, case),
+            |row| row.get(0),
         )
     }
 
