@@ -343,3 +343,26 @@ fn the_report_adds_up() {
     assert_eq!(stage.run(&["report", "--day", "soon"]).status.code(), Some(2));
     assert_eq!(stage.run(&["report", "--mirror", "none"]).status.code(), Some(2));
 }
+
+#[test]
+fn a_sidecar_travels_with_its_file() {
+    let mut stage = stage("archive", "sidecar = true\n");
+    stage.case = String::new();
+    let sidecar = format!("case = \"{}\"\n", casedrop_sandbox::DEMO_CASE_ID);
+    for name in ["in/a.txt", "in/setup.exe"] {
+        stage.write(name, name);
+        stage.write(&format!("{name}.casedrop.toml"), &sidecar);
+    }
+    stage.run(&["sync"]);
+    assert_eq!(tree(&stage.drop), BTreeMap::new());
+    let delivered = [("in/a.txt", "in/a.txt"), ("in/a.txt.casedrop.toml", sidecar.as_str())];
+    assert_eq!(tree(&archive(&stage)), of(&delivered));
+    let mut refused = tree(&quarantine(&stage));
+    refused.remove("in/setup.exe.reason.txt").unwrap();
+    assert_eq!(refused, of(&[("in/setup.exe", "in/setup.exe"), ("in/setup.exe.casedrop.toml", sidecar.as_str())]));
+    assert_eq!(visible(&stage), seen(&[("in - a.txt", "in/a.txt")]));
+    // The next file of the name is not steered by what is gone.
+    stage.write("in/a.txt", "another");
+    stage.run(&["sync"]);
+    assert!(stage.verdict("in/a.txt").starts_with("unrouted("), "{}", stage.verdict("in/a.txt"));
+}
