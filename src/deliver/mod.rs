@@ -48,7 +48,8 @@ enum Key {
 pub struct Delivery {
     world: Arc<World>,
     reader: Reader,
-    jobs: JoinSet<()>,
+    /// What comes of one: whether the journal took what it had to say.
+    jobs: JoinSet<bool>,
     running: HashMap<Id, Key>,
     busy: HashSet<Key>,
     uploads: usize,
@@ -57,6 +58,8 @@ pub struct Delivery {
     other_turns: Turns<MirrorId>,
     last_lane: HashMap<MirrorId, i64>,
     last_delete: HashMap<MirrorId, CaseArn>,
+    /// Files whose upload ended because the journal took no write; what is recorded is that somebody works on them.
+    cut_off: Vec<(MirrorId, RelPath)>,
     /// When the journal was last asked.
     filled: Option<Instant>,
     /// When an unsure attempt's case may be swept again: at once, then after the listing grace, which settles it.
@@ -81,6 +84,7 @@ impl Delivery {
             other_turns: Turns::default(),
             last_lane: HashMap::new(),
             last_delete: HashMap::new(),
+            cut_off: Vec::new(),
             filled: None,
             next_sweep: HashMap::new(),
         })
@@ -126,18 +130,21 @@ impl Delivery {
         Ok(())
     }
 
-    fn ended(&mut self, ended: Result<(Id, ()), tokio::task::JoinError>) {
-        let id = match ended {
-            Ok((id, ())) => id,
+    fn ended(&mut self, ended: Result<(Id, bool), tokio::task::JoinError>) {
+        let (id, recorded) = match ended {
+            Ok(ended) => ended,
             Err(error) => {
                 tracing::error!("a delivery job ended abnormally: {error}; its file is tried again");
-                error.id()
+                (error.id(), true)
             }
         };
         if let Some(key) = self.running.remove(&id) {
             if let Key::File(mirror, _) = &key {
                 self.uploads -= 1;
                 self.world.rouse_handover(*mirror);
+            }
+            if let (Key::File(mirror, path), false) = (&key, recorded) {
+                self.cut_off.push((*mirror, path.clone()));
             }
             self.busy.remove(&key);
         }
@@ -149,6 +156,12 @@ impl Delivery {
         self.filled = Some(at);
         if let Some(until) = self.world.weather.paused_until() {
             return Ok(until);
+        }
+        // First of all, so that nothing else works on them meanwhile.
+        for (mirror, path) in std::mem::take(&mut self.cut_off) {
+            self.uploads += 1;
+            let job = upload::recover(Arc::clone(&self.world), mirror, path.clone());
+            self.spawn(Key::File(mirror, path), job);
         }
         self.fill_uploads(now)?;
         self.fill_others(now)?;
@@ -257,10 +270,12 @@ impl Delivery {
         self.busy.insert(key.clone());
         let world = Arc::clone(&self.world);
         let handle = self.jobs.spawn(async move {
-            match job.await {
+            let outcome = job.await;
+            match outcome {
                 Ok(()) => world.weather.journal_is_good(),
-                Err(error) => world.journal_trouble(&error),
+                Err(ref error) => world.journal_trouble(error),
             }
+            outcome.is_ok()
         });
         self.running.insert(handle.id(), key);
     }

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::preflight::BY_HAND;
 use super::{Result, abandon, note, set_verdict};
-use crate::core::model::{EventKind, Hold, HoldCode, MirrorId, MirrorRow, ParkCode, Stage, Verdict};
+use crate::core::model::{Attachment, EventKind, Hold, HoldCode, MirrorId, MirrorRow, ParkCode, Stage, Verdict};
 use crate::journal::{NewEvent, Tx};
 use crate::types::{RelPath, UnixMillis};
 
@@ -12,30 +12,53 @@ use crate::types::{RelPath, UnixMillis};
 /// files wait for a fresh attempt. Returns how many attempts were given up.
 pub fn recover(tx: &Tx<'_>, now: UnixMillis) -> Result<usize> {
     const ALL: usize = usize::MAX;
-    for mut attachment in tx.attachments_in_stage(Stage::Planned, None, ALL)? {
-        if attachment.start_open {
-            attachment.start_open = false;
-            attachment.unsure_since = Some(now);
-            tx.put_attachment(&attachment, now)?;
+    let mut given_up = 0;
+    for stage in [Stage::Planned, Stage::Started, Stage::Stored] {
+        for attachment in tx.attachments_in_stage(stage, None, ALL)? {
+            given_up += usize::from(cut_off(tx, attachment, "stopped between start and upload", now)?);
         }
-        requeue(tx, attachment.mirror, &attachment.path, now)?;
-    }
-    let started = tx.attachments_in_stage(Stage::Started, None, ALL)?;
-    for attachment in &started {
-        abandon(tx, &mut attachment.clone(), "stopped between start and upload", now)?;
-        requeue(tx, attachment.mirror, &attachment.path, now)?;
-    }
-    for mut attachment in tx.attachments_in_stage(Stage::Stored, None, ALL)? {
-        attachment.next_attempt = Some(now);
-        // The complete call may have been sent and its answer lost (SERVICE.md 2.4).
-        attachment.tries = attachment.tries.max(1);
-        tx.put_attachment(&attachment, now)?;
     }
     for mut attachment in tx.attachments_in_stage(Stage::Deleting, None, ALL)? {
         attachment.next_attempt = Some(now);
         tx.put_attachment(&attachment, now)?;
     }
-    Ok(started.len())
+    Ok(given_up)
+}
+
+/// The same for one file whose upload came to no end, because the journal took no write, and on which nothing works.
+pub fn recover_file(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, now: UnixMillis) -> Result<()> {
+    for attachment in tx.attachments_of(mirror, path)? {
+        cut_off(tx, attachment, "the journal could not be written after the start", now)?;
+    }
+    Ok(())
+}
+
+/// Nothing works on the attempt any more, whatever call it had sent. Whether it was given up.
+fn cut_off(tx: &Tx<'_>, mut attachment: Attachment, why: &str, now: UnixMillis) -> Result<bool> {
+    match attachment.stage {
+        Stage::Planned => {
+            if attachment.start_open {
+                attachment.start_open = false;
+                attachment.unsure_since = Some(now);
+                tx.put_attachment(&attachment, now)?;
+            }
+            requeue(tx, attachment.mirror, &attachment.path, now)?;
+            Ok(false)
+        }
+        Stage::Started => {
+            abandon(tx, &mut attachment, why, now)?;
+            requeue(tx, attachment.mirror, &attachment.path, now)?;
+            Ok(true)
+        }
+        Stage::Stored => {
+            attachment.next_attempt = Some(now);
+            // The complete call may have been sent and its answer lost (SERVICE.md 2.4).
+            attachment.tries = attachment.tries.max(1);
+            tx.put_attachment(&attachment, now)?;
+            Ok(false)
+        }
+        _ => Ok(false),
+    }
 }
 
 /// The rows of the configured mirrors, made where they are new. Where an earlier journal was lost, all of them are

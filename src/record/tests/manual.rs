@@ -41,6 +41,20 @@ fn invariant_18_a_stop_in_each_stage_goes_on_where_it_can() {
 }
 
 #[test]
+fn an_upload_whose_end_could_not_be_written_goes_on_alone() {
+    on_journal(|w| {
+        for path in ["f", "other"] {
+            w.bring(path, 1, Stage::Started)?;
+        }
+        recover_file(w.tx, w.mirror, &rel("f"), w.now())?;
+        assert_eq!((w.verdict("f")?.as_str(), w.verdict("other")?.as_str()), ("queued", "uploading"));
+        assert_eq!(w.attachments("f")?.remove(0).stage, Stage::Deleting, "its FileId has no URL any more");
+        assert_eq!(w.attachments("other")?.remove(0).stage, Stage::Started, "somebody works on it");
+        Ok(())
+    });
+}
+
+#[test]
 fn invariant_14_a_restart_shortens_no_wait() {
     on_journal(|w| {
         let id = w.bring("f", 1, Stage::Planned)?;
