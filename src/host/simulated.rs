@@ -78,6 +78,9 @@ struct State {
     disk_faults: u64,
     /// Done in the so-many-th call to the file system from now.
     race: Option<(u64, Box<dyn FnOnce()>)>,
+    /// Statements of the journal so far, and which one fails.
+    statements: u64,
+    statement_fault: Option<(u64, StatementFault)>,
     /// Moments at which the process could have been killed so far, and the one at which it is.
     points: u64,
     kill_at: Option<u64>,
@@ -122,6 +125,8 @@ impl Host {
             disk_faults_one_in: 0,
             disk_faults: 0,
             race: None,
+            statements: 0,
+            statement_fault: None,
             points: 0,
             kill_at: None,
             killed: None,
@@ -195,6 +200,16 @@ impl Host {
     /// The disk is well and nobody races.
     pub fn clear_disk_trouble(&self) {
         with(|state| (state.disk_faults_one_in, state.race) = (0, None));
+    }
+
+    /// Statements of the journal so far.
+    pub fn statements(&self) -> u64 {
+        with(|state| state.statements).unwrap()
+    }
+
+    /// Lets the `nth` statement from now fail.
+    pub fn fail_statement(&self, nth: u64, fault: StatementFault) {
+        with(|state| state.statement_fault = Some((state.statements + nth, fault)));
     }
 
     /// Resolves when the process is killed, with the name of the moment. From then on it does nothing more.
@@ -309,6 +324,28 @@ pub async fn point(name: &'static str) {
     if dead == Some(true) {
         std::future::pending::<()>().await;
     }
+}
+
+/// How a statement fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StatementFault {
+    /// The disk is full; SQLite ends the transaction by itself.
+    Full,
+    /// The disk fails; the transaction goes on.
+    Io,
+}
+
+impl StatementFault {
+    pub const ALL: [Self; 2] = [Self::Full, Self::Io];
+}
+
+/// A statement of the journal is about to run: how it fails, if it does.
+pub fn statement() -> Option<StatementFault> {
+    with(|state| {
+        state.statements += 1;
+        state.statement_fault.take_if(|(nth, _)| *nth == state.statements).map(|(_, fault)| fault)
+    })
+    .flatten()
 }
 
 /// A call to the file system: somebody may be at work in the folder at this very moment, or the call fails.

@@ -15,6 +15,7 @@ mod judge;
 mod restless;
 mod run;
 mod stage;
+mod sweep;
 mod trace;
 mod wire;
 

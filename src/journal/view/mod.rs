@@ -63,7 +63,25 @@ impl View {
         if !self.asked.borrow().contains(sql) {
             self.asked.borrow_mut().insert(sql.to_owned());
         }
+        #[cfg(test)]
+        self.fail()?;
         self.conn.prepare_cached(sql)
+    }
+
+    /// The simulation's fault, if this statement is the one that fails.
+    #[cfg(test)]
+    fn fail(&self) -> rusqlite::Result<()> {
+        use crate::host::simulated::{StatementFault, statement};
+        let code = match statement() {
+            None => return Ok(()),
+            Some(StatementFault::Io) => rusqlite::ffi::SQLITE_IOERR_WRITE,
+            Some(StatementFault::Full) => {
+                // As SQLite does by itself, when there is a transaction.
+                let _ = self.conn.execute_batch("ROLLBACK");
+                rusqlite::ffi::SQLITE_FULL
+            }
+        };
+        Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None))
     }
 
     /// Turns an error of SQLite into one that names the journal and the remedy.
