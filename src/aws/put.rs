@@ -200,7 +200,12 @@ struct Answer {
 impl Answer {
     fn failure(&self, op: Op) -> Failure {
         let error = s3_error::parse(&self.body);
-        let cause = Cause::Answer { http: self.status, code: &error.code, reason: None, message: &error.message };
+        let cause = if (200..300).contains(&self.status) {
+            // A success of a kind that S3 does not give here, whatever its body says: what it did is not known.
+            Cause::Lost
+        } else {
+            Cause::Answer { http: self.status, code: &error.code, reason: None, message: &error.message }
+        };
         let told = Answered { http: Some(self.status), request_id: self.request_id.as_deref(), hint: self.hint };
         let class = classify(op, cause);
         sdk::build(op, class, error.code, &error.message, told)

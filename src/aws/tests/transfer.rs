@@ -177,6 +177,7 @@ async fn answers_of_s3_are_understood() {
         (403, xml("AccessDenied", "Access Denied"), Next::Park(ParkCode::StorageDenied)),
         (403, xml("SignatureDoesNotMatch", "no"), Next::Renew),
         (503, xml("SlowDown", "slow"), Next::Throttled),
+        (205, xml("SlowDown", "a success that is none"), Next::Retry),
         (500, "<html>oops</html>".to_owned(), Next::Retry),
         (403, long, Next::Park(ParkCode::StorageDenied)),
     ];
@@ -185,6 +186,7 @@ async fn answers_of_s3_are_understood() {
         let client = client(&server.url).await;
         let failure = client.put(&grant(&server.url, &[]), Body::new(temp(b"x"), 1)).await.unwrap_err();
         assert_eq!((failure.next, failure.http), (next, Some(status)), "{failure}");
+        assert!(status != 205 || !failure.certain, "{failure}");
         assert_eq!(failure.request_id.as_deref(), Some("r-3"));
         assert_eq!(failure.hint, Some(Duration::from_secs(7)));
         assert!(failure.message.len() <= 500);
