@@ -26,7 +26,7 @@ use std::time::Instant;
 use run::{Report, run};
 
 /// Seeds of a quick run.
-const SEEDS: u64 = 100;
+const SEEDS: u64 = 1_000;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()

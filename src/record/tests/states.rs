@@ -221,9 +221,9 @@ fn end(world: &World<'_, '_>) -> Result<(Option<FileRow>, Vec<Stage>)> {
     Ok((world.row(FILE)?.map(same_times), world.attachments(FILE)?.into_iter().map(|a| a.stage).collect()))
 }
 
-/// Cases of the property: 2,000 in a quick run, or as many as `CASEDROP_CASES` says.
+/// Cases of the property: 10,000, or as many as `CASEDROP_CASES` says.
 fn cases() -> u32 {
-    std::env::var("CASEDROP_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(2_000)
+    std::env::var("CASEDROP_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(10_000)
 }
 
 #[test]
