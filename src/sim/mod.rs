@@ -6,7 +6,7 @@
 //! what DESIGN §7 promises is judged (`judge`), as it is at every delete on the way. The same seed gives the same
 //! trace, whatever else the machine does.
 //!
-//! `cargo test --bin casedrop sim::` runs 100 seeds, `.ci/run` 1,000; `CASEDROP_SIM_SEEDS=100000` that many,
+//! `cargo test --bin casedrop sim::` runs 1,000 seeds; `CASEDROP_SIM_SEEDS=100000` that many,
 //! `CASEDROP_SIM_SEED=17` only that one, with its whole log. A seed that fails is cut to its shortest failing course before it is shown.
 
 mod course;
@@ -25,7 +25,7 @@ use std::time::Instant;
 
 use run::{Report, run};
 
-/// Seeds of a quick run.
+/// Seeds of a normal run.
 const SEEDS: u64 = 1_000;
 
 fn number(name: &str) -> Option<u64> {
