@@ -134,7 +134,7 @@ impl Delivery {
         let (id, recorded) = match ended {
             Ok(ended) => ended,
             Err(error) => {
-                tracing::error!("a delivery job ended abnormally: {error}; its file is tried again");
+                tracing::error!("a delivery job ended abnormally: {error}; its file goes on at the next start");
                 (error.id(), true)
             }
         };
