@@ -43,12 +43,11 @@ pub fn run(args: &Args, config: Option<&Path>, out: &mut Out) -> Ended {
         };
         let known = |mirror: &Known, path: &RelPath| rows(view, mirror, path).is_ok_and(|rows| !rows.is_empty());
         let mut wanted: BTreeMap<String, Vec<Vec<u8>>> = BTreeMap::new();
-        for argument in &args.paths {
-            let (at, path) = match place::find(argument, &current, &mirrors, &known) {
-                Ok(found) => found,
-                Err(failed) => return Ok(Err(failed)),
-            };
-            let Some(mirror) = mirrors.get(at) else { continue };
+        let found = match place::find_all(&args.paths, &current, &mirrors, &known) {
+            Ok(found) => found,
+            Err(failed) => return Ok(Err(failed)),
+        };
+        for (mirror, path) in found {
             let rows = rows(view, mirror, &path)?;
             if rows.is_empty() {
                 let failed = Failed::usage(format!("nothing at {path} of mirror {} waits to be deleted", mirror.name));

@@ -3,7 +3,7 @@
 //! A path may be absolute, relative to the current folder, or relative to a mirror's root; as its bytes are, or as
 //! casedrop shows them (`\xNN`). What casedrop knows wins over what it does not.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Component, Path, PathBuf};
 
@@ -11,6 +11,21 @@ use super::context::Known;
 use super::exit::Failed;
 pub use crate::tags::unescape;
 use crate::types::RelPath;
+
+/// [`find`] for a list of arguments, each with its mirror; the first that names no place ends it.
+pub fn find_all<'m>(
+    arguments: &[OsString],
+    current: &Path,
+    mirrors: &'m [Known],
+    known: &dyn Fn(&Known, &RelPath) -> bool,
+) -> Result<Vec<(&'m Known, RelPath)>, Failed> {
+    let mut places = Vec::with_capacity(arguments.len());
+    for argument in arguments {
+        let (at, path) = find(argument, current, mirrors, known)?;
+        places.extend(mirrors.get(at).map(|mirror| (mirror, path)));
+    }
+    Ok(places)
+}
 
 /// Finds the mirror (its place in `mirrors`) and the path below its root. `known` says whether the journal knows it.
 pub fn find(

@@ -71,12 +71,11 @@ fn requests(args: &Args, config: &Config) -> Result<Vec<Request>, Failed> {
             mirror.id.is_some_and(|id| view.file(id, path).is_ok_and(|row| row.is_some()))
         };
         let mut wanted: BTreeMap<String, Vec<Vec<u8>>> = BTreeMap::new();
-        for argument in &args.paths {
-            let (at, path) = match place::find(argument, &current, &mirrors, &known) {
-                Ok(found) => found,
-                Err(failed) => return Ok(Err(failed)),
-            };
-            let Some(mirror) = mirrors.get(at) else { continue };
+        let found = match place::find_all(&args.paths, &current, &mirrors, &known) {
+            Ok(found) => found,
+            Err(failed) => return Ok(Err(failed)),
+        };
+        for (mirror, path) in found {
             if !known(mirror, &path) {
                 let failed = Failed::usage(format!("casedrop has not seen {path} in mirror {}", mirror.name));
                 return Ok(Err(failed.hint("see `casedrop why PATH` for what would happen to it")));
