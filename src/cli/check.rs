@@ -86,7 +86,7 @@ pub fn run(args: &Args, path: Option<&Path>, out: &mut Out) -> Ended {
     logging::start(&config.log, "warn")?;
     let mut lines = Lines { out, worst: Worst::Nothing };
     lines.ok("configuration", "every key and value is allowed")?;
-    for problem in config.check_paths() {
+    for problem in context::path_problems(&config) {
         lines.fail("configuration", &problem.to_string(), "")?;
     }
     for mirror in &config.mirrors {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::exit::{Exit, Failed};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Problem};
 use crate::core::model::{MirrorId, MirrorRow};
 use crate::journal::{JournalError, Reader, View};
 
@@ -15,12 +15,20 @@ pub fn config(flag: Option<&Path>) -> Result<Config, Failed> {
 /// Reads the configuration and looks at its folders, for the commands that will work on them.
 pub fn checked_config(flag: Option<&Path>) -> Result<Config, Failed> {
     let config = config(flag)?;
-    let problems = config.check_paths();
+    let problems = path_problems(&config);
     if problems.is_empty() {
         return Ok(config);
     }
     let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
     Err(Failed::new(Exit::Person, lines.join("\n")))
+}
+
+/// What is wrong with the folders. Without a journal that can be read, every mirror counts as new.
+pub fn path_problems(config: &Config) -> Vec<Problem> {
+    match Reader::open(&config.journal_path) {
+        Ok(reader) => crate::run::path_problems(config, &reader),
+        Err(_) => config.check_paths(&|_| false),
+    }
 }
 
 /// The journal, or `None` where nothing has run yet.

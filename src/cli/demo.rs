@@ -259,7 +259,7 @@ mod tests {
         for case_from in [false, true] {
             let text = config(&places, &sandbox, case_from).unwrap();
             let config = Config::parse(&text, &places.config, &|_| None).unwrap();
-            assert!(config.check_paths().is_empty());
+            assert!(config.check_paths(&|_| false).is_empty());
             assert_eq!(config.mirrors[0].path, places.folder);
         }
         sandbox.shutdown().await;

@@ -36,12 +36,7 @@ pub fn run(args: &Args, path: Option<&Path>) -> Ended {
     }
     let path = path.map(Path::to_owned);
     let reload = move || {
-        let config = Config::load(path.as_deref(), &|name| std::env::var_os(name)).map_err(|e| e.to_string())?;
-        let problems = config.check_paths();
-        if problems.is_empty() {
-            return Ok(config);
-        }
-        Err(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+        Config::load(path.as_deref(), &|name| std::env::var_os(name)).map_err(|e| e.to_string())
     };
     let runtime = context::runtime(true)?;
     runtime.block_on(Box::pin(crate::run::daemon(config, Box::new(reload))))?;

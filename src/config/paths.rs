@@ -4,22 +4,26 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::problem::one_line;
-use super::{Config, Problem};
+use super::{Config, Mirror, Problem};
 
 impl Config {
     /// What is wrong with the folders that exist now: a root that is a file or a symbolic link, roots that overlap,
     /// a journal inside a root. A missing or unreadable root is no problem here: it becomes the hold
-    /// `root-missing` or `root-unreadable`, and ends by itself.
-    pub fn check_paths(&self) -> Vec<Problem> {
+    /// `root-missing` or `root-unreadable`, and ends by itself. So is one that was a folder when its mirror began
+    /// (`has_begun`) and is none any more: `root-replaced`, which stops that mirror and no other (LESSONS L59).
+    pub fn check_paths(&self, has_begun: &dyn Fn(&Mirror) -> bool) -> Vec<Problem> {
         let mut problems = Vec::new();
-        let roots: Vec<Place> = self.mirrors.iter().map(|mirror| Place::of(&mirror.path)).collect();
-        for (at, (mirror, root)) in self.mirrors.iter().zip(&roots).enumerate() {
+        let mut roots: Vec<(&Mirror, Place)> = Vec::with_capacity(self.mirrors.len());
+        for (at, mirror) in self.mirrors.iter().enumerate() {
             let mut complain = |message: String| problems.push(self.root_problem(at, &message));
             if let Some(message) = wrong_kind(&mirror.path) {
-                complain(message);
+                if !has_begun(mirror) {
+                    complain(message);
+                }
                 continue;
             }
-            for (earlier, other) in self.mirrors.iter().zip(&roots).take(at) {
+            let root = Place::of(&mirror.path);
+            for (earlier, other) in &roots {
                 let relation = if root.is_same(other) {
                     "is the same folder as"
                 } else if root.is_below(other) {
@@ -35,10 +39,11 @@ impl Config {
                     earlier.path.display()
                 ));
             }
+            roots.push((mirror, root));
         }
         self.check_stores(&roots, &mut problems);
         let journal = Place::of(&self.journal_path);
-        for (mirror, root) in self.mirrors.iter().zip(&roots) {
+        for (mirror, root) in &roots {
             if journal.is_below(root) || journal.is_same(root) {
                 let message = format!(
                     "the journal must not lie inside the root of a mirror, here of \"{}\" ({}): it changes at every step",
@@ -53,7 +58,7 @@ impl Config {
 
     /// Archives and quarantines: folders, no links, outside every root, and not the same as one another. Mirrors may
     /// share an archive, for nothing in it is ever overwritten.
-    fn check_stores(&self, roots: &[Place], problems: &mut Vec<Problem>) {
+    fn check_stores(&self, roots: &[(&Mirror, Place)], problems: &mut Vec<Problem>) {
         let journal = self.journal_path.parent().map(Place::of);
         for (at, mirror) in self.mirrors.iter().enumerate() {
             let Some(ingest) = &mirror.ingest else { continue };
@@ -69,7 +74,7 @@ impl Config {
                     continue;
                 }
                 let place = Place::of(path);
-                for (other, root) in self.mirrors.iter().zip(roots) {
+                for (other, root) in roots {
                     if place.is_same(root) || place.is_below(root) || root.is_below(&place) {
                         complain(format!(
                             "it must lie outside the root of every mirror, and neither be nor contain that of \"{}\" ({}): \
@@ -188,7 +193,7 @@ mod tests {
     }
 
     fn shown(journal: &Path, roots: &[&Path]) -> Vec<String> {
-        config(journal, roots).check_paths().iter().map(ToString::to_string).collect()
+        config(journal, roots).check_paths(&|_| false).iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -253,7 +258,7 @@ mod tests {
                  [[mirror]]\nname = \"other\"\npath = {b:?}\ncase = \"arn:aws:cases:eu-west-2:123456789012:domain/d/case/c\"\n"
             );
             let config = Config::parse(&text, Path::new("c.toml"), &|_| None).unwrap();
-            config.check_paths().iter().map(ToString::to_string).collect::<Vec<_>>()
+            config.check_paths(&|_| false).iter().map(ToString::to_string).collect::<Vec<_>>()
         };
         assert_eq!(problems(&at("archive"), &at("quarantine")), Vec::<String>::new());
         assert_eq!(problems(&at("missing/archive"), &at("missing/quarantine")), Vec::<String>::new());

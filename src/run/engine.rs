@@ -25,7 +25,7 @@ use crate::follow::Follow;
 use crate::gate::Gate;
 use crate::handover::HandoverLoop;
 use crate::hooks::{self, Hooks};
-use crate::journal::{Journal, JournalError, Origin};
+use crate::journal::{Journal, JournalError, Origin, Reader};
 use crate::mirror::{MirrorLoop, Progress};
 use crate::pulse::Pulses;
 use crate::record;
@@ -76,6 +76,12 @@ pub async fn client(config: &Config) -> Client {
     .await
 }
 
+/// What is wrong with the folders, but for roots that were good once: those are holds.
+pub fn path_problems(config: &Config, reader: &Reader) -> Vec<config::Problem> {
+    let has_begun = |mirror: &config::Mirror| reader.has_begun(&mirror.name, mirror.path.as_os_str().as_bytes());
+    config.check_paths(&|mirror| has_begun(mirror).unwrap_or(false))
+}
+
 /// The id of the Cases domain where a mirror needs its ARN and only the service knows it.
 pub fn unknown_domain(config: &Config) -> Option<String> {
     let needed = config.mirrors.iter().any(config::Mirror::needs_domain);
@@ -98,7 +104,7 @@ pub async fn open_journal(path: &Path) -> Result<Journal, JournalError> {
 impl Engine {
     /// Starts every task.
     pub async fn start(config: &Config, journal: Journal, once: bool, grace: Duration) -> Result<Self, Fatal> {
-        let problems = config.check_paths();
+        let problems = path_problems(config, &journal.reader()?);
         if !problems.is_empty() {
             let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
             return Err(Fatal::person(lines.join("\n")));

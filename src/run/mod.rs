@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-pub use engine::client;
+pub use engine::{client, path_problems};
 pub use once::{Progress, Summary, once};
 
 use crate::aws::{Next, Usage};
@@ -159,7 +159,7 @@ fn reloaded(config: &Config, reload: &Reload, reader: &Reader) -> Option<Config>
             return None;
         }
     };
-    let paths: Vec<String> = next.check_paths().iter().map(ToString::to_string).collect();
+    let paths: Vec<String> = engine::path_problems(&next, reader).iter().map(ToString::to_string).collect();
     if !paths.is_empty() {
         tracing::error!("the configuration is not reloaded, the old one stays in force:\n{}", paths.join("\n"));
         return None;

@@ -151,6 +151,11 @@ impl View {
         let row = self.one(&format!("SELECT {} FROM mirror WHERE name = ?1", rows::MIRROR), [name], rows::mirror)?;
         row.map(|row| self.with_holds(row)).transpose()
     }
+
+    /// Whether a healthy folder has stood at this root of this mirror.
+    pub fn has_begun(&self, name: &str, root: &[u8]) -> Result<bool> {
+        Ok(self.mirror_by_name(name)?.is_some_and(|row| row.root == root && row.identity.is_some()))
+    }
 }
 
 /// A limit as SQL takes it.
