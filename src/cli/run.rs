@@ -35,9 +35,7 @@ pub fn run(args: &Args, path: Option<&Path>) -> Ended {
         });
     }
     let path = path.map(Path::to_owned);
-    let reload = move || {
-        Config::load(path.as_deref(), &|name| std::env::var_os(name)).map_err(|e| e.to_string())
-    };
+    let reload = move || Config::load(path.as_deref(), &|name| std::env::var_os(name)).map_err(|e| e.to_string());
     let runtime = context::runtime(true)?;
     runtime.block_on(Box::pin(crate::run::daemon(config, Box::new(reload))))?;
     Ok(Exit::Done)

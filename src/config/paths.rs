@@ -28,7 +28,7 @@ impl Config {
                     "is the same folder as"
                 } else if root.is_below(other) {
                     "lies inside"
-                } else if other.is_below(root) {
+                } else if other.is_below(&root) {
                     "contains"
                 } else {
                     continue;

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::core::fair::{self, Turns};
 use crate::core::model::{Attachment, AttachmentId, MirrorId, Stage};
 use crate::host::time::{self, Instant};
-use crate::journal::{JournalError, Reader};
+use crate::journal::{JournalError, Reader, Tx};
 use crate::pulse::Pulse;
 use crate::record;
 use crate::types::{CaseArn, RelPath, UnixMillis};
@@ -32,6 +32,9 @@ use crate::world::{Mirror, World};
 const OTHER_SLOTS: usize = 8;
 /// Complete calls left from an earlier try that are looked at together; more than can be left by one stop.
 const MOST_STORED: usize = 1024;
+/// How long that rests whose job ended abnormally. It is a mistake of the program's own, and may come again at every
+/// try: the others must not pay for it.
+const AFTER_PANIC: Duration = Duration::from_secs(300);
 /// Longest sleep: the journal is looked at this often even if no bell rings.
 const LONGEST_SLEEP: Duration = Duration::from_secs(5);
 /// While jobs are under way the journal is asked at most this often, so that many slots are filled by one look.
@@ -58,8 +61,9 @@ pub struct Delivery {
     other_turns: Turns<MirrorId>,
     last_lane: HashMap<MirrorId, i64>,
     last_delete: HashMap<MirrorId, CaseArn>,
-    /// Files whose upload ended because the journal took no write; what is recorded is that somebody works on them.
-    cut_off: Vec<(MirrorId, RelPath)>,
+    /// Whose job ended before the journal knew of its end, and how long it is to rest; what is recorded is that somebody
+    /// works on it.
+    cut_off: Vec<(Key, Duration)>,
     /// When the journal was last asked.
     filled: Option<Instant>,
     /// When an unsure attempt's case may be swept again: at once, then after the listing grace, which settles it.
@@ -131,22 +135,27 @@ impl Delivery {
     }
 
     fn ended(&mut self, ended: Result<(Id, bool), tokio::task::JoinError>) {
-        let (id, recorded) = match ended {
-            Ok(ended) => ended,
-            Err(error) => {
-                tracing::error!("a delivery job ended abnormally: {error}; its file goes on at the next start");
-                (error.id(), true)
-            }
+        let (id, outcome) = match ended {
+            Ok((id, recorded)) => (id, Ok(recorded)),
+            Err(error) => (error.id(), Err(error)),
         };
-        if let Some(key) = self.running.remove(&id) {
-            if let Key::File(mirror, _) = &key {
-                self.uploads -= 1;
-                self.world.rouse_handover(*mirror);
+        let Some(key) = self.running.remove(&id) else { return };
+        self.busy.remove(&key);
+        if let Key::File(mirror, _) = &key {
+            self.uploads -= 1;
+            self.world.rouse_handover(*mirror);
+        }
+        match outcome {
+            Ok(true) => {}
+            // What else works on an attachment is due again by itself.
+            Ok(false) if matches!(key, Key::Attachment(_)) => {}
+            Ok(false) => self.cut_off.push((key, Duration::ZERO)),
+            Err(error) => {
+                let file = if let Key::File(_, path) = &key { Some(self.world.show(path)) } else { None };
+                let minutes = AFTER_PANIC.as_secs() / 60;
+                tracing::error!(file, "a delivery job ended abnormally, tried again in {minutes} min: {error}");
+                self.cut_off.push((key, AFTER_PANIC));
             }
-            if let (Key::File(mirror, path), false) = (&key, recorded) {
-                self.cut_off.push((*mirror, path.clone()));
-            }
-            self.busy.remove(&key);
         }
     }
 
@@ -158,10 +167,10 @@ impl Delivery {
             return Ok(until);
         }
         // First of all, so that nothing else works on them meanwhile.
-        for (mirror, path) in std::mem::take(&mut self.cut_off) {
-            self.uploads += 1;
-            let job = upload::recover(Arc::clone(&self.world), mirror, path.clone());
-            self.spawn(Key::File(mirror, path), job);
+        for (key, rest) in std::mem::take(&mut self.cut_off) {
+            self.uploads += usize::from(matches!(key, Key::File(..)));
+            let job = recover(Arc::clone(&self.world), key.clone(), rest);
+            self.spawn(key, job);
         }
         self.fill_uploads(now)?;
         self.fill_others(now)?;
@@ -279,4 +288,15 @@ impl Delivery {
         });
         self.running.insert(handle.id(), key);
     }
+}
+
+/// Takes up again what a job left without a word in the journal, after a rest.
+async fn recover(world: Arc<World>, key: Key, rest: Duration) -> Result<(), JournalError> {
+    let record = move |tx: &Tx<'_>| match &key {
+        Key::File(mirror, path) => record::recover_file(tx, *mirror, path, rest, UnixMillis::now()),
+        Key::Attachment(id) => record::rest(tx, *id, rest, UnixMillis::now()),
+    };
+    world.journal.write(record).await?;
+    world.work.notify_one();
+    Ok(())
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::{complete, convert};
 use crate::aws::{self, Failure, Grant, Next, StartRequest};
 use crate::config;
-use crate::core::model::{Attachment, MirrorId, ParkCode, Stat, Verdict, Version};
+use crate::core::model::{Attachment, ParkCode, Stat, Verdict, Version};
 use crate::core::preflight::Limits;
 use crate::core::retry;
 use crate::core::sidecar::Beside;
@@ -61,13 +61,6 @@ pub(super) async fn upload(world: Arc<World>, mirror: Arc<Mirror>, path: RelPath
         convert::forget(&world, rule, version).await;
     }
     sent
-}
-
-/// Takes up again a file whose upload ended because the journal took no write.
-pub(super) async fn recover(world: Arc<World>, mirror: MirrorId, path: RelPath) -> Result<(), JournalError> {
-    world.journal.write(move |tx| record::recover_file(tx, mirror, &path, UnixMillis::now())).await?;
-    world.work.notify_one();
-    Ok(())
 }
 
 /// Sends `body` for the file, which has this `stat`.

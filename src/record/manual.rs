@@ -1,10 +1,14 @@
 //! What a person or a restart asks of the journal.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::preflight::BY_HAND;
 use super::{Result, abandon, note, set_verdict};
-use crate::core::model::{Attachment, EventKind, Hold, HoldCode, MirrorId, MirrorRow, ParkCode, Stage, Verdict};
+use crate::core::model::{
+    Attachment, AttachmentId, EventKind, Hold, HoldCode, MirrorId, MirrorRow, ParkCode, Stage, Verdict,
+};
 use crate::journal::{NewEvent, Tx};
 use crate::types::{RelPath, UnixMillis};
 
@@ -25,10 +29,32 @@ pub fn recover(tx: &Tx<'_>, now: UnixMillis) -> Result<usize> {
     Ok(given_up)
 }
 
-/// The same for one file whose upload came to no end, because the journal took no write, and on which nothing works.
-pub fn recover_file(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, now: UnixMillis) -> Result<()> {
+/// The same for one file whose upload ended before the journal knew of its end, and on which nothing works. It goes on
+/// after `rest`.
+pub fn recover_file(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, rest: Duration, now: UnixMillis) -> Result<()> {
     for attachment in tx.attachments_of(mirror, path)? {
-        cut_off(tx, attachment, "the journal could not be written after the start", now)?;
+        let (id, stored) = (attachment.id, attachment.stage == Stage::Stored);
+        cut_off(tx, attachment, "the upload ended before its end was recorded", now)?;
+        if stored {
+            self::rest(tx, id, rest, now)?;
+        }
+    }
+    let Some(mut row) = tx.file(mirror, path)? else { return Ok(()) };
+    if row.verdict == Verdict::Queued && !rest.is_zero() {
+        row.next_attempt = Some(now.plus(rest));
+        row.note = Some("the upload ended abnormally, which is a mistake of casedrop's: see its log".to_owned());
+        tx.put_file(&row)?;
+    }
+    Ok(())
+}
+
+/// Puts off what is due for an attachment: its complete call, or its delete.
+pub fn rest(tx: &Tx<'_>, id: AttachmentId, rest: Duration, now: UnixMillis) -> Result<()> {
+    let Some(mut attachment) = tx.attachment(id)? else { return Ok(()) };
+    if matches!(attachment.stage, Stage::Stored | Stage::Deleting) && !rest.is_zero() {
+        attachment.next_attempt = Some(now.plus(rest));
+        attachment.tries = attachment.tries.max(1);
+        tx.put_attachment(&attachment, now)?;
     }
     Ok(())
 }

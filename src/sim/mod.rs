@@ -12,6 +12,7 @@
 mod course;
 mod disk;
 mod judge;
+mod panics;
 mod restless;
 mod run;
 mod stage;

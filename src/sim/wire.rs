@@ -33,6 +33,7 @@ struct State {
     weather: Weather,
     calls: u64,
     faults: u64,
+    breaks_down_at: Option<u64>,
 }
 
 /// One for each simulation, whatever process uses it.
@@ -46,7 +47,8 @@ pub struct Line {
 
 impl Line {
     pub fn new(sandbox: Sandbox, seed: u64, trace: Trace) -> Self {
-        let state = State { dice: Dice::new(seed), weather: Weather::default(), calls: 0, faults: 0 };
+        let state =
+            State { dice: Dice::new(seed), weather: Weather::default(), calls: 0, faults: 0, breaks_down_at: None };
         Self { sandbox, state: Arc::new(Mutex::new(state)), trace, judge: Arc::default() }
     }
 
@@ -62,6 +64,12 @@ impl Line {
     /// Calls that were begun so far, but for the question of what the instance takes, which every start asks.
     pub fn calls(&self) -> u64 {
         self.state.lock().unwrap().calls
+    }
+
+    /// Whoever makes the `nth` call from now panics.
+    pub fn break_down_at(&self, nth: u64) {
+        let state = &mut *self.state.lock().unwrap();
+        state.breaks_down_at = Some(state.calls + nth);
     }
 
     /// Calls that the network spoilt so far.
@@ -90,11 +98,12 @@ impl Line {
         let name = format!("{} {}", request.method(), request.uri().path());
         let told = |what: &str| self.trace.note(&format!("{name}: {what}"));
         simulated::point("before a call").await;
-        let down = {
+        let (down, breaks_down) = {
             let state = &mut *self.state.lock().unwrap();
             state.calls += u64::from(!request.uri().path().starts_with("/attached-files-configurations/"));
-            state.weather.down
+            (state.weather.down, state.breaks_down_at.take_if(|at| *at <= state.calls).is_some())
         };
+        assert!(!breaks_down, "a mistake in the program, at {name}");
         if down || self.falls(|weather| weather.refused) {
             told("refused");
             return Err(NoAnswer::Refused);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use casedrop_sandbox::{DEMO_CASE_ID, FileStatus, Limits, Op, Scan};
 
-use crate::common::{Stage, wait};
+use crate::common::{Stage, text, wait};
 
 const OTHER_CASE: &str = "0b0b0b0b-0000-4000-8000-00000000000b";
 
@@ -169,4 +169,38 @@ fn invariant_15_a_missing_root_and_parked_files_do_not_delay_another_mirror() {
     let between = stage.count(Op::StartAttachedFileUpload) - starts;
     assert!(between < 40, "{between} starts although only one file could go");
     assert!(daemon.stop().success());
+}
+
+#[test]
+fn invariant_15_a_root_that_turned_into_something_else_stops_its_mirror_only_at_a_start_too() {
+    let (stage, second) = stage();
+    stage.write("known.txt", "known");
+    fs::write(second.join("first.txt"), "first").unwrap();
+    stage.sync();
+    let (away, before) = (stage.dir.path().join("away"), stage.count(Op::DeleteAttachedFile));
+    fs::rename(&stage.drop, &away).unwrap();
+    for (n, kind) in ["file", "link", "link to the other root"].into_iter().enumerate() {
+        match kind {
+            "file" => fs::write(&stage.drop, "no folder").unwrap(),
+            "link" => std::os::unix::fs::symlink(&away, &stage.drop).unwrap(),
+            _ => std::os::unix::fs::symlink(&second, &stage.drop).unwrap(),
+        }
+        let daemon = stage.daemon();
+        stage.wait_hold("root-replaced");
+        fs::write(second.join(format!("more{n}.txt")), format!("more {n}")).unwrap();
+        wait_on(&stage, OTHER_CASE, 2 + n);
+        assert_eq!((stage.hold().as_str(), visible_on(&stage, DEMO_CASE_ID)), ("root-replaced", 1), "{kind}");
+        assert!(daemon.stop().success());
+        let output = stage.run(&["sync"]);
+        assert_eq!(output.status.code(), Some(78), "{kind}: {}", text(&output));
+        assert!(text(&output).contains("held: root-replaced"), "{kind}: {}", text(&output));
+        let plan = stage.run(&["plan"]);
+        assert!(text(&plan).contains("nothing is uploaded or deleted"), "{kind}: {}", text(&plan));
+        fs::remove_file(&stage.drop).unwrap();
+    }
+    assert_eq!(stage.count(Op::DeleteAttachedFile), before);
+    fs::rename(&away, &stage.drop).unwrap();
+    stage.write("new.txt", "new");
+    stage.sync();
+    assert_eq!((stage.hold().as_str(), visible_on(&stage, DEMO_CASE_ID)), ("", 2));
 }

@@ -153,7 +153,7 @@ impl View {
     }
 
     /// Whether a healthy folder has stood at this root of this mirror.
-    pub fn has_begun(&self, name: &str, root: &[u8]) -> Result<bool> {
+    pub fn has_begun(&self, name: &str, root: &[u8]) -> Result<bool, JournalError> {
         Ok(self.mirror_by_name(name)?.is_some_and(|row| row.root == root && row.identity.is_some()))
     }
 }

@@ -1,5 +1,7 @@
 //! A stop in each stage, and what a person may ask for.
 
+use std::time::Duration;
+
 use super::super::*;
 use super::support::*;
 use crate::aws::Next;
@@ -46,10 +48,41 @@ fn an_upload_whose_end_could_not_be_written_goes_on_alone() {
         for path in ["f", "other"] {
             w.bring(path, 1, Stage::Started)?;
         }
-        recover_file(w.tx, w.mirror, &rel("f"), w.now())?;
+        recover_file(w.tx, w.mirror, &rel("f"), Duration::ZERO, w.now())?;
         assert_eq!((w.verdict("f")?.as_str(), w.verdict("other")?.as_str()), ("queued", "uploading"));
+        assert_eq!(w.row("f")?.unwrap().next_attempt, Some(w.now()));
         assert_eq!(w.attachments("f")?.remove(0).stage, Stage::Deleting, "its FileId has no URL any more");
         assert_eq!(w.attachments("other")?.remove(0).stage, Stage::Started, "somebody works on it");
+        Ok(())
+    });
+}
+
+#[test]
+fn what_ended_abnormally_rests_wherever_it_stood() {
+    const REST: Duration = Duration::from_secs(300);
+    on_journal(|w| {
+        let later = Some(w.now().plus(REST));
+        for stage in [Stage::Planned, Stage::Started, Stage::Stored] {
+            w.bring(stage.as_str(), 1, stage)?;
+            recover_file(w.tx, w.mirror, &rel(stage.as_str()), REST, w.now())?;
+        }
+        for path in ["planned", "started"] {
+            let row = w.row(path)?.unwrap();
+            assert_eq!((row.verdict.word(), row.next_attempt), ("queued", later), "{path}");
+            assert!(row.note.is_some_and(|note| note.contains("ended abnormally")), "{path}");
+        }
+        let stored = w.attachments("stored")?.remove(0);
+        assert_eq!((stored.stage, stored.next_attempt), (Stage::Stored, later));
+        let clean_up = w.attachments("started")?.remove(0);
+        assert_eq!((clean_up.stage, clean_up.next_attempt), (Stage::Deleting, Some(w.now())), "that is another job's");
+        rest(w.tx, clean_up.id, REST, w.now())?;
+        assert_eq!(w.attachment(clean_up.id)?.next_attempt, later);
+        // What has come to its end meanwhile is left alone.
+        let done = w.bring("done", 1, Stage::Approved)?;
+        let before = (w.row("done")?, w.attachment(done)?);
+        recover_file(w.tx, w.mirror, &rel("done"), REST, w.now())?;
+        rest(w.tx, done, REST, w.now())?;
+        assert_eq!((w.row("done")?, w.attachment(done)?), before);
         Ok(())
     });
 }
