@@ -6,16 +6,19 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use casedrop_sandbox::{DEMO_CASE_ID, FileStatus, LedgerFile, Op, Sandbox, Settings, Switches};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-/// Longest wait for anything.
-pub const DEADLINE: Duration = Duration::from_secs(90);
+/// Longest wait for anything; only a failure takes so long. A minute is the program's own (what an unanswered start may
+/// have left is looked for once more after that), the rest is for a machine with far more to do than this.
+pub const DEADLINE: Duration = Duration::from_secs(300);
 
 /// A sandbox, a folder, a configuration.
 pub struct Stage {
@@ -64,10 +67,27 @@ impl Stage {
         self.drop.join(name)
     }
 
+    /// Puts a file there whole, also in the place of another: whoever looks sees no half of it, for however long this
+    /// process is paused. A scene whose subject is the writing itself writes by its own hand.
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        static DRAFTS: AtomicUsize = AtomicUsize::new(0);
         let path = self.path(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, content).unwrap();
+        let draft = self.dir.path().join(format!("draft-{}", DRAFTS.fetch_add(1, Ordering::Relaxed)));
+        fs::write(&draft, content).unwrap();
+        loop {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            match fs::rename(&draft, &path) {
+                Ok(()) => return,
+                // A daemon may remove a folder that it has emptied.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                // The scene has mounted something there.
+                Err(error) if error.kind() == ErrorKind::CrossesDevices => {
+                    fs::copy(&draft, &path).unwrap();
+                    return fs::remove_file(&draft).unwrap();
+                }
+                Err(error) => panic!("{}: {error}", path.display()),
+            }
+        }
     }
 
     pub fn journal(&self) -> PathBuf {
@@ -242,8 +262,10 @@ impl Stage {
     /// Writes a new file and waits until agents see it: what happened in the folder before has then been seen too,
     /// and its quiet time is over.
     pub fn marker(&self, name: &str) {
-        self.write(name, format!("marker {name}"));
-        self.wait_visible(name);
+        let content = format!("marker {name}");
+        self.write(name, &content);
+        // By its content: a drop folder may have moved it away by now.
+        self.wait_visible_as(name, &content);
     }
 
     /// The same with a sidecar of this content.

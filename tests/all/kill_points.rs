@@ -218,8 +218,9 @@ const SCENES: &[Scene] = &[
         },
         run: Run::Daemon(|stage| {
             wait("both are being sent", || stage.sandbox.faults_applied() == 2, String::new);
-            stage.write("a.txt", "a, and more");
-            stage.write("b.txt", "b, and more");
+            // The very files that are open.
+            fs::write(stage.path("a.txt"), "a, and more").unwrap();
+            fs::write(stage.path("b.txt"), "b, and more").unwrap();
         }),
         end: same,
     },

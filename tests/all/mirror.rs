@@ -124,7 +124,7 @@ fn the_same_bytes_again_cause_no_call() {
     stage.wait_attached();
     let before = stage.changes().len();
     File::open(stage.path("touched.txt")).unwrap().set_modified(SystemTime::now() - Duration::from_secs(5)).unwrap();
-    stage.write("rewritten.txt", "content of rewritten.txt");
+    fs::write(stage.path("rewritten.txt"), "content of rewritten.txt").unwrap();
     stage.write("new.tmp", "content of replaced.txt");
     fs::rename(stage.path("new.tmp"), stage.path("replaced.txt")).unwrap();
     stage.marker("marker.txt");
@@ -148,7 +148,7 @@ fn edits_and_saves_replace_and_the_new_is_visible_before_the_old_goes() {
     stage.sandbox.clear_requests();
 
     // In place.
-    stage.write("edited.txt", "edited");
+    fs::write(stage.path("edited.txt"), "edited").unwrap();
     // A temporary file, renamed over.
     stage.write(".renamed-over.txt.swp", "swap");
     stage.write("renamed-over.tmp", "saved by rename");
