@@ -449,7 +449,14 @@ impl Daemon {
         child.wait().unwrap();
     }
 
+    /// Sends it once the program listens for it: before that, it would end it on the spot.
     pub fn signal(&self, name: &str) {
+        let number = match name {
+            "HUP" => 1,
+            "TERM" => 15,
+            _ => panic!("which number has {name}?"),
+        };
+        wait(&format!("the daemon listens for {name}"), || hears(self.id(), number), || self.log());
         let sent = Command::new("kill").args([&format!("-{name}"), &self.id().to_string()]).status().unwrap();
         assert!(sent.success());
     }
@@ -482,6 +489,14 @@ impl Drop for Daemon {
             let _ = child.wait();
         }
     }
+}
+
+/// Whether the process has a handler for the signal, or is no more.
+fn hears(pid: u32, signal: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let value = |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default().trim();
+    let caught = u64::from_str_radix(value("SigCgt:"), 16).unwrap_or(u64::MAX);
+    value("State:").starts_with('Z') || caught >> (signal - 1) & 1 == 1
 }
 
 /// Waits until `done`, or fails with what `describe` says.
