@@ -499,6 +499,9 @@ fn hears(pid: u32, signal: u32) -> bool {
     value("State:").starts_with('Z') || caught >> (signal - 1) & 1 == 1
 }
 
+/// A port of this host where nobody listens: none that is handed out to whoever asks for any.
+pub const NOBODY: &str = "http://127.0.0.1:1";
+
 /// Waits until `done`, or fails with what `describe` says.
 pub fn wait(what: &str, mut done: impl FnMut() -> bool, describe: impl Fn() -> String) {
     let began = Instant::now();

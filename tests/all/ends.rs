@@ -5,7 +5,7 @@ use std::fs;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::common::{Stage, text, wait};
+use crate::common::{NOBODY, Stage, text, wait};
 
 /// A pass that must end by itself within this time.
 fn sync_code(stage: &Stage, config: &std::path::Path) -> (Option<i32>, String) {
@@ -40,7 +40,7 @@ fn a_pass_ends_though_a_mirror_that_is_no_longer_configured_left_work() {
     let good = stage.config();
     let text = fs::read_to_string(&good).unwrap();
     let url = stage.sandbox.endpoint_url();
-    fs::write(&good, text.replace(&url.to_string(), "http://127.0.0.1:9")).unwrap();
+    fs::write(&good, text.replace(&url, NOBODY)).unwrap();
     let log = stage.dir.path().join("offline.log");
     let mut child = stage.command_with(&good).arg("run").stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
     wait(

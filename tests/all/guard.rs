@@ -1,11 +1,10 @@
 //! Holds and deletes, with the real binary: what ends a hold, what never does, and how a delete is called back.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use crate::common::{Daemon, Stage, text, wait};
+use crate::common::{Daemon, NOBODY, Stage, text, wait};
 use casedrop_sandbox::Op;
 
 /// Full passes every second, and a grace that is over at once.
@@ -41,10 +40,9 @@ fn deletes(stage: &Stage) -> usize {
 
 /// A configuration whose service is a port that nobody listens on.
 fn unreachable(stage: &Stage) -> PathBuf {
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let text = fs::read_to_string(stage.config()).unwrap();
     let path = stage.dir.path().join("away.toml");
-    fs::write(&path, text.replace(&stage.sandbox.endpoint_url(), &format!("http://{free}"))).unwrap();
+    fs::write(&path, text.replace(&stage.sandbox.endpoint_url(), NOBODY)).unwrap();
     path
 }
 

@@ -3,12 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::common::{Stage, sha256, text, wait};
+use crate::common::{NOBODY, Stage, sha256, text, wait};
 use casedrop_sandbox::Op;
 
 /// Every file below a folder with what `plan` must not change: content, time of change, mode, inode. The time of the
@@ -248,9 +247,7 @@ fn an_unreachable_endpoint_is_temporary() {
     for n in 0..10 {
         stage.write(&format!("{n}.txt"), format!("content {n}"));
     }
-    // A port that was free a moment ago: nobody listens there.
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let away = config_with(&stage, &stage.sandbox.endpoint_url(), &format!("http://{free}"));
+    let away = config_with(&stage, &stage.sandbox.endpoint_url(), NOBODY);
     let log = stage.dir.path().join("away.log");
     let mut child = stage.command_with(&away).arg("run").stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
     let said = || fs::read_to_string(&log).unwrap_or_default();
