@@ -231,9 +231,16 @@ fn said(kept: Kept) -> &'static str {
     }
 }
 
-/// Listens until `stop`. Without a socket the daemon runs all the same; only commands by hand need it.
-pub async fn listen(world: Arc<World>, journal: PathBuf, stop: CancellationToken) {
-    let path = socket_path(&journal);
+/// The socket of a daemon on this journal.
+pub struct Socket {
+    path: PathBuf,
+    listener: UnixListener,
+}
+
+/// Makes the socket: from now on whoever asks is heard, if not at once. Without one the daemon runs all the same; only
+/// commands by hand need it.
+pub fn bind(journal: &Path) -> Option<Socket> {
+    let path = socket_path(journal);
     // Left by a process that was killed: we hold the journal's lock, so nobody listens on it.
     let _ = std::fs::remove_file(&path);
     let listener = match UnixListener::bind(&path) {
@@ -241,13 +248,18 @@ pub async fn listen(world: Arc<World>, journal: PathBuf, stop: CancellationToken
         Err(error) => {
             let shown = path.display();
             tracing::warn!("no control socket at {shown} ({error}): retry and release need the daemon stopped");
-            return;
+            return None;
         }
     };
     let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
     if let Err(error) = std::fs::set_permissions(&path, private) {
         tracing::warn!("the control socket {} cannot be made private: {error}", path.display());
     }
+    Some(Socket { path, listener })
+}
+
+/// Answers until `stop`.
+pub async fn listen(world: Arc<World>, Socket { path, listener }: Socket, stop: CancellationToken) {
     loop {
         tokio::select! {
             biased;

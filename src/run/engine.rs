@@ -174,9 +174,14 @@ impl Engine {
         if !once {
             let task = truth::task::run(Arc::clone(&world), engine.stop.clone(), engine.pulses.add("comparison"));
             engine.tasks.spawn(task);
-            let (world, stop, path) = (Arc::clone(&world), engine.stop.clone(), config.journal_path.clone());
+            // Here and not in the task: a daemon that says it is ready can be asked.
+            let socket = control::bind(&config.journal_path);
+            let (world, stop) = (Arc::clone(&world), engine.stop.clone());
             engine.tasks.spawn(async move {
-                control::listen(world, path, stop).await;
+                match socket {
+                    Some(socket) => control::listen(world, socket, stop).await,
+                    None => stop.cancelled().await,
+                }
                 Ok(())
             });
         }

@@ -395,3 +395,20 @@ fn plan_changes_no_byte_anywhere() {
     stage.assert_equal();
     plan_changes_nothing(&stage, 0, &[]);
 }
+
+/// A path that is too long for a socket: only the commands that ask a daemon need one.
+#[test]
+fn a_daemon_without_a_control_socket_runs_all_the_same() {
+    let stage = Stage::new();
+    let deep = stage.dir.path().join("d".repeat(120));
+    fs::create_dir(&deep).unwrap();
+    let journal = format!("path = {:?}", stage.journal());
+    let config = config_with(&stage, &journal, &format!("path = {:?}", deep.join("journal.db")));
+    let log = stage.dir.path().join("daemon.log");
+    let child = stage.command_with(&config).arg("run").stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
+    let daemon = crate::common::Daemon::of(child, log);
+    daemon.wait_ready();
+    assert!(daemon.log().contains("no control socket"), "{}", daemon.log());
+    stage.marker("marker.txt");
+    assert!(daemon.stop().success());
+}
