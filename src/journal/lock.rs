@@ -24,8 +24,11 @@ use crate::types::UnixMillis;
 /// How long the check of a whole file holds while nobody else touches that file.
 const CHECK_HOLDS: Duration = Duration::from_secs(24 * 3600);
 
-/// How long a daemon waits for the lock: views hold it for microseconds while they look whether a daemon runs.
+/// How long a daemon waits for another that may just be ending.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How long it waits for views: they share the lock for microseconds, to see whether a daemon runs, if nothing pauses
+/// them.
+const PATIENCE_WITH_VIEWS: Duration = Duration::from_secs(60);
 
 /// The lock, held until dropped.
 #[derive(Debug)]
@@ -63,11 +66,13 @@ impl Lock {
             .mode(0o600)
             .open(&path)
             .map_err(|e| JournalError::io(&path, &e))?;
-        let deadline = Instant::now() + PATIENCE;
+        let began = Instant::now();
         loop {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Ok(Self { file, checked: None, opened: None }),
-                Err(Errno::WOULDBLOCK) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(20)),
+                Err(Errno::WOULDBLOCK) if began.elapsed() < patience(&file) => {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
                 Err(Errno::WOULDBLOCK) => {
                     let mut text = String::new();
                     // The pid only helps the message; without it the lock is refused all the same.
@@ -126,6 +131,17 @@ impl Lock {
     }
 }
 
+/// How long to wait for whoever has the lock: what can be shared is had by views alone.
+fn patience(file: &File) -> Duration {
+    match flock(file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => {
+            let _ = flock(file, FlockOperation::Unlock);
+            PATIENCE_WITH_VIEWS
+        }
+        Err(_) => PATIENCE,
+    }
+}
+
 /// What changes with every write to the file and with every other file in its place.
 fn standing(journal: &Path) -> Option<String> {
     let m = std::fs::metadata(journal).ok()?;
@@ -145,5 +161,27 @@ pub(super) fn look(journal: &Path) -> Result<Daemon, JournalError> {
         Ok(()) => Ok(Daemon::Stopped),
         Err(Errno::WOULDBLOCK) => Ok(Daemon::Runs),
         Err(e) => Err(JournalError::io(&path, &e.into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A view may be paused for long just while it looks.
+    #[test]
+    fn views_are_waited_for_and_a_daemon_is_told_of_soon() {
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, path) = (dir.path().join("journal.db"), dir.path().join("journal.db.lock"));
+        let (view, mine) = (File::create(&path).unwrap(), File::open(&path).unwrap());
+        flock(&view, FlockOperation::NonBlockingLockShared).unwrap();
+        assert_eq!(patience(&mine), PATIENCE_WITH_VIEWS);
+        // Nothing is left of asking: once the view is gone, the lock is free.
+        drop(view);
+        let lock = Lock::take(&journal).unwrap();
+        assert_eq!(patience(&mine), PATIENCE);
+        assert_eq!(look(&journal).unwrap(), Daemon::Runs);
+        drop(lock);
+        assert_eq!(look(&journal).unwrap(), Daemon::Stopped);
     }
 }
