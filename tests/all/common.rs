@@ -491,6 +491,45 @@ impl Drop for Daemon {
     }
 }
 
+/// The pace of a writer whose pauses are the scene itself.
+#[derive(Default)]
+pub struct Pace {
+    last: Option<Instant>,
+    longest: Duration,
+}
+
+impl Pace {
+    /// Writes, and remembers how long the file may have rested since the last time at most.
+    pub fn write(&mut self, write: impl FnOnce()) {
+        let began = Instant::now();
+        write();
+        self.longest = self.longest.max(self.last.map_or(Duration::ZERO, |last| last.elapsed()));
+        self.last = Some(began);
+    }
+
+    /// How long ago the last write began.
+    pub fn rested(&self) -> Duration {
+        self.last.map_or(Duration::ZERO, |last| last.elapsed())
+    }
+
+    /// Whether the file never rested for as long as this. Else the machine held the writer up, and what looks like a
+    /// file at rest was one.
+    pub fn kept_below(&self, settle: Duration) -> bool {
+        self.longest < settle
+    }
+}
+
+/// Plays a scene until its writer kept its pace, which the scene tells.
+pub fn undisturbed(scene: impl Fn() -> bool) {
+    for _ in 0..20 {
+        if scene() {
+            return;
+        }
+        println!("the machine held the writer up: once more");
+    }
+    println!("NOT RUN: this machine holds every writer up");
+}
+
 /// Whether the process has a handler for the signal, or is no more.
 fn hears(pid: u32, signal: u32) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();

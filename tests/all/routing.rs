@@ -6,7 +6,7 @@ use std::fs;
 use casedrop_sandbox::{CaseStatus, DEMO_CASE_ID, Fault, FaultKind, FileStatus, NewCase, Op, Switches};
 use serde_json::Value;
 
-use crate::common::{Stage, text, wait};
+use crate::common::{Pace, Stage, text, undisturbed, wait};
 
 const BY_FOLDER: &str = "case_from = '^(?<reference>[^/]+)/'";
 
@@ -311,21 +311,30 @@ fn a_sidecar_has_no_power_where_it_is_not_allowed() {
 /// The file is quiet long before its sidecar is: both are waited for.
 #[test]
 fn a_file_waits_until_its_sidecar_is_quiet() {
+    undisturbed(sidecar_in_pieces);
+}
+
+fn sidecar_in_pieces() -> bool {
     let mut stage = Stage::new();
     stage.case = "sidecar = true".to_owned();
-    stage.mirror = stage.mirror.replace("200ms", "400ms");
+    stage.mirror = stage.mirror.replace("200ms", "1s");
     stage.write("a.txt", "content");
     let daemon = stage.daemon();
     stage.wait_verdict("a.txt", "unrouted(no-sidecar)");
-    // Written in pieces, none of which is valid alone but the last.
+    // Written in pieces, of which some are valid and say less than the whole.
     let whole = format!("case = \"{DEMO_CASE_ID}\"\nfile_name = \"Named.txt\"\n");
+    let mut pace = Pace::default();
     for end in 1..=whole.len() {
-        fs::write(stage.path("a.txt.casedrop.toml"), &whole[..end]).unwrap();
-        std::thread::park_timeout(std::time::Duration::from_millis(10));
+        pace.write(|| fs::write(stage.path("a.txt.casedrop.toml"), &whole[..end]).unwrap());
+        std::thread::park_timeout(std::time::Duration::from_millis(20));
+    }
+    if !pace.kept_below(std::time::Duration::from_secs(1)) {
+        return false;
     }
     wait("it is attached", || on(&stage, DEMO_CASE_ID) == ["Named.txt"], || format!("{:#?}", stage.list()));
     assert_eq!(stage.count(Op::StartAttachedFileUpload), 1);
     assert!(daemon.stop().success());
+    true
 }
 
 #[test]
