@@ -205,13 +205,12 @@ fn when_the_time_is_over_it_names_what_waits() {
 fn a_held_mirror_is_no_success() {
     let stage = Stage::new();
     for n in 0..4 {
-        stage.write(&format!("{n}.txt"), format!("content {n}"));
+        stage.write(&format!("in/{n}.txt"), format!("content {n}"));
     }
     let daemon = stage.daemon();
     stage.wait_attached();
-    for n in 0..4 {
-        fs::remove_file(stage.path(&format!("{n}.txt"))).unwrap();
-    }
+    // All in one step: one by one, the first might be deleted before the last is gone.
+    fs::rename(stage.path("in"), stage.dir.path().join("in")).unwrap();
     stage.wait_hold("root-emptied");
     let (code, report) = flush(&stage, &[]);
     assert_eq!((code, &report["result"]), (Some(78), &"held".into()), "an emptied folder: {report:#}");
@@ -223,7 +222,7 @@ fn a_held_mirror_is_no_success() {
     // The folder is back, the daemon has not seen it yet: the hold of before does not count.
     fs::rename(&away, &stage.drop).unwrap();
     for n in 0..4 {
-        stage.write(&format!("{n}.txt"), format!("content {n}"));
+        stage.write(&format!("in/{n}.txt"), format!("content {n}"));
     }
     let (code, report) = flush(&stage, &["--wait", PATIENCE]);
     assert_eq!((code, &report["attached"]), (Some(0), &4.into()), "{report:#}");

@@ -18,6 +18,12 @@ fn names(count: usize) -> Vec<String> {
     (0..count).map(|n| format!("{n:02}.txt")).collect()
 }
 
+/// The same in a folder, so that all can go in one step: of some that go one by one on a busy machine, the first may be
+/// deleted before the last is gone.
+fn names_in(folder: &str, count: usize) -> Vec<String> {
+    names(count).into_iter().map(|name| format!("{folder}/{name}")).collect()
+}
+
 fn attach(stage: &Stage, names: &[String]) {
     names.iter().for_each(|name| stage.write(name, format!("content of {name}")));
 }
@@ -49,18 +55,19 @@ fn unreachable(stage: &Stage) -> PathBuf {
 #[test]
 fn an_emptied_root_stays_held_until_every_file_is_back_or_kept() {
     let stage = often();
-    let known = names(6);
+    let known = names_in("in", 6);
     attach(&stage, &known);
     let daemon = stage.daemon();
     stage.wait_attached();
     let aside = stage.dir.path().join("aside");
     fs::create_dir(&aside).unwrap();
-    known.iter().for_each(|name| fs::rename(stage.path(name), aside.join(name)).unwrap());
+    fs::rename(stage.path("in"), aside.join("in")).unwrap();
+    let back = |name: &String| fs::rename(aside.join(name), stage.path(name)).unwrap();
     stage.wait_hold("root-emptied");
     // A stranger's file is uploaded, for uploads go on, and proves nothing; nor does a folder, nor one of many.
     stage.marker("stranger.txt");
-    fs::create_dir(stage.path("folder")).unwrap();
-    fs::rename(aside.join(&known[0]), stage.path(&known[0])).unwrap();
+    fs::create_dir(stage.path("in")).unwrap();
+    back(&known[0]);
     stage.wait_verdict(&known[0], "attached");
     stage.wait_passes();
     stage.wait_passes();
@@ -71,7 +78,7 @@ fn an_emptied_root_stays_held_until_every_file_is_back_or_kept() {
     stage.wait_passes();
     assert_eq!((holds(&stage), deletes(&stage)), (vec!["root-emptied".to_owned()], 0));
     // All but one come back, and that one is kept by hand: nothing is missing any more.
-    known[1..5].iter().for_each(|name| fs::rename(aside.join(name), stage.path(name)).unwrap());
+    known[1..5].iter().for_each(back);
     stage.wait_passes();
     assert_eq!(stage.hold(), "root-emptied");
     let kept = ok(&stage.run(&["keep", stage.path(&known[5]).to_str().unwrap()]));
@@ -80,7 +87,7 @@ fn an_emptied_root_stays_held_until_every_file_is_back_or_kept() {
     stage.wait_passes();
     assert_eq!(deletes(&stage), 0);
     // Back again, it is followed as any other: its delete counts.
-    fs::rename(aside.join(&known[5]), stage.path(&known[5])).unwrap();
+    back(&known[5]);
     wait(
         "it is here again",
         || stage.list().iter().all(|f| f["absent_since"].is_null()),
@@ -96,11 +103,11 @@ fn an_emptied_root_stays_held_until_every_file_is_back_or_kept() {
 fn neither_more_files_nor_one_that_came_back_ends_a_hold_of_the_budget() {
     let mut stage = often();
     stage.mirror = stage.mirror.replace("\"off\"", "\"50, 20%\"");
-    let known = names(10);
+    let known = [names_in("in", 3), names(7)].concat();
     attach(&stage, &known);
     let daemon = stage.daemon();
     stage.wait_attached();
-    known[..3].iter().for_each(|name| fs::remove_file(stage.path(name)).unwrap());
+    fs::rename(stage.path("in"), stage.dir.path().join("aside")).unwrap();
     stage.wait_hold("delete-budget");
     // With 20 more files, 20 % would be enough for three.
     (0..20).for_each(|n| stage.write(&format!("more {n}.txt"), format!("more {n}")));
@@ -121,11 +128,10 @@ fn neither_more_files_nor_one_that_came_back_ends_a_hold_of_the_budget() {
 #[test]
 fn holds_stand_side_by_side_and_a_release_ends_only_what_it_showed() {
     let stage = often();
-    let known = names(4);
-    attach(&stage, &known);
+    attach(&stage, &names_in("in", 4));
     let daemon = stage.daemon();
     stage.wait_attached();
-    known.iter().for_each(|name| fs::remove_file(stage.path(name)).unwrap());
+    fs::rename(stage.path("in"), stage.dir.path().join("in")).unwrap();
     stage.wait_hold("root-emptied");
     let aside = stage.dir.path().join("aside");
     fs::rename(&stage.drop, &aside).unwrap();
