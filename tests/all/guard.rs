@@ -174,8 +174,11 @@ fn touched_files_cause_no_hold_and_changed_ones_are_held_until_released_once() {
     let daemon = stage.daemon();
     stage.wait_attached();
     let before = stage.changes().len();
-    // Another time zone: every time differs, no content does (L78).
+    // Another time zone: every time differs, no content does (L78). Here and below, what changes all does it while
+    // nothing runs, so that a look finds all of it together.
+    assert!(daemon.stop().success());
     touch_all(&stage, &known);
+    let daemon = stage.daemon();
     wait(
         "all are read again",
         || {
@@ -211,13 +214,17 @@ fn touched_files_cause_no_hold_and_changed_ones_are_held_until_released_once() {
     stage.wait_attached();
     assert_eq!(stage.changes().len(), before + 3, "only the new file was sent");
     // Meant so: released, it goes through once, and the next time is held again.
+    assert!(daemon.stop().success());
     known.iter().for_each(|name| stage.write(name, format!("rewritten {name}")));
+    let daemon = stage.daemon();
     stage.wait_hold("all-changed");
     ok(&stage.run(&["release", "drop", "--count", "0"]));
     stage.wait_attached();
     stage.wait_hold("");
     stage.wait_passes();
+    assert!(daemon.stop().success());
     known.iter().for_each(|name| stage.write(name, format!("once more {name}")));
+    let daemon = stage.daemon();
     stage.wait_hold("all-changed");
     assert!(daemon.stop().success());
 }
