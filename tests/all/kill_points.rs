@@ -289,9 +289,11 @@ const SCENES: &[Scene] = &[
         change: |_| {},
         run: Run::Daemon(|stage| {
             wait("it listens", || stage.journal().with_extension("db.sock").exists(), String::new);
-            for _ in 0..2 {
+            let asked = || {
                 stage.run(&["retry", "--all"]);
-            }
+                !runs(stage)
+            };
+            wait("it dies of what it was asked", asked, || log(stage));
         }),
         end: |stage| {
             stage.write("empty.txt", "no longer");
