@@ -208,7 +208,8 @@ const SCENES: &[Scene] = &[
         single: &[],
         stage: || {
             let stage = Stage::new();
-            let slow = FaultKind::Hang(Duration::from_millis(700));
+            // Longer than the change after it can take.
+            let slow = FaultKind::Hang(Duration::from_secs(10));
             stage.sandbox.set_faults(vec![Fault::first(Op::PutObject, 2, slow)]);
             stage
         },
