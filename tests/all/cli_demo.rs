@@ -7,7 +7,18 @@ use std::time::{Duration, Instant};
 
 use assert_cmd::cargo::cargo_bin;
 
-use crate::common::secret_in;
+use crate::common::{DEADLINE, secret_in};
+
+/// The program, with nothing of this environment but where programs and temporary files are: no proxy, no credentials,
+/// no configuration of whoever runs the tests.
+fn casedrop() -> Command {
+    let mut command = Command::new(cargo_bin("casedrop"));
+    command.env_clear();
+    for kept in ["PATH", "TMPDIR", "HOME"] {
+        command.envs(std::env::var_os(kept).map(|value| (kept, value)));
+    }
+    command
+}
 
 /// A demo that runs; told to stop when dropped.
 struct Demo {
@@ -18,14 +29,8 @@ struct Demo {
 
 impl Demo {
     fn start(folder: &Path, more: &[&str]) -> Self {
-        let mut child = Command::new(cargo_bin("casedrop"))
-            .arg("demo")
-            .arg(folder)
-            .args(more)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut child =
+            casedrop().arg("demo").arg(folder).args(more).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         while !line.starts_with("Ctrl-C ends") {
@@ -40,8 +45,7 @@ impl Demo {
         let environment = std::fs::read_to_string(self.state.join("aws.env")).unwrap();
         let pairs = environment.lines().filter_map(|line| line.strip_prefix("export ")?.split_once('='));
         let config = self.state.join("casedrop.toml");
-        let output =
-            Command::new(cargo_bin("casedrop")).arg("--config").arg(config).args(args).envs(pairs).output().unwrap();
+        let output = casedrop().arg("--config").arg(config).args(args).envs(pairs).output().unwrap();
         // The sandbox's key is public and stands in what the demo prints; a signed URL may stand nowhere.
         for printed in [&output.stdout, &output.stderr] {
             assert_eq!(secret_in(printed, "X-Amz-Signature"), None);
@@ -51,7 +55,7 @@ impl Demo {
 
     /// Waits until `list` shows this many attached files.
     fn attached(&self, files: usize) {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + DEADLINE;
         loop {
             let output = self.casedrop(&["list", "--verdict", "attached"]);
             let text = String::from_utf8(output.stdout).unwrap();
@@ -101,7 +105,7 @@ fn a_file_goes_there_and_comes_back() {
     assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stdout));
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1, "nothing is kept in the folder");
 
-    let second = Command::new(cargo_bin("casedrop")).arg("demo").arg(&folder).output().unwrap();
+    let second = casedrop().arg("demo").arg(&folder).output().unwrap();
     assert_eq!(second.status.code(), Some(75), "one demo for each folder");
     assert_eq!(demo.stop(), Some(0));
     assert!(String::from_utf8(demo.casedrop(&["status"]).stdout).unwrap().starts_with("daemon     does not run"));
@@ -140,7 +144,7 @@ fn a_killed_demo_leaves_no_daemon_behind() {
     demo.attached(1);
     demo.child.kill().unwrap();
     demo.child.wait().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + DEADLINE;
     while !String::from_utf8(demo.casedrop(&["status"]).stdout).unwrap().starts_with("daemon     does not run") {
         assert!(Instant::now() < deadline, "the daemon outlives its demo");
         std::thread::park_timeout(Duration::from_millis(50));

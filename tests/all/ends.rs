@@ -5,9 +5,9 @@ use std::fs;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::common::{NOBODY, Stage, text, wait};
+use crate::common::{DEADLINE, NOBODY, Stage, text, wait};
 
-/// A pass that must end by itself within this time.
+/// A pass that must end by itself.
 fn sync_code(stage: &Stage, config: &std::path::Path) -> (Option<i32>, String) {
     let log = stage.dir.path().join("sync.log");
     let out = fs::File::create(&log).unwrap();
@@ -24,7 +24,7 @@ fn sync_code(stage: &Stage, config: &std::path::Path) -> (Option<i32>, String) {
         if let Some(status) = child.try_wait().unwrap() {
             return (status.code(), fs::read_to_string(&log).unwrap());
         }
-        if began.elapsed() > Duration::from_secs(30) {
+        if began.elapsed() > DEADLINE {
             child.kill().unwrap();
             child.wait().unwrap();
             panic!("sync does not end:\n{}", fs::read_to_string(&log).unwrap());

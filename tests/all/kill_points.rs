@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use casedrop_sandbox::{Fault, FaultKind, Op, Scan, Switches, TokenReplay, Verdict};
 
-use crate::common::{Stage, wait};
+use crate::common::{DEADLINE, Stage, wait};
 
 /// `SIGABRT`, by which an armed point ends the process.
 const ABORTED: i32 = 6;
@@ -438,7 +438,7 @@ fn die(stage: &Stage, run: Run, point: &str) -> ExitStatus {
         &format!("the program ends at {point}"),
         || {
             status = child.try_wait().unwrap();
-            if status.is_none() && began.elapsed() > Duration::from_secs(45) {
+            if status.is_none() && began.elapsed() > DEADLINE / 2 {
                 // A daemon that never comes there does not end by itself.
                 child.kill().unwrap();
             }

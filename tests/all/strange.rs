@@ -5,12 +5,11 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use crate::common::{Stage, text, wait};
+use crate::common::{DEADLINE, Stage, text, wait};
 
 /// Statements that make rows which the program never writes. Some need the tables' own checks switched off, as a
 /// damaged disk or another program may well have them.
@@ -170,7 +169,7 @@ fn no_line_at_the_control_socket_does_harm() {
     let socket = stage.dir.path().join("state/journal.db.sock");
     let say = |line: &[u8], end: bool| {
         let mut stream = UnixStream::connect(&socket).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
         // It may have had enough of it before the end.
         let _ = stream.write_all(line).and_then(|()| if end { stream.write_all(b"\n") } else { Ok(()) });
         let _ = stream.shutdown(Shutdown::Write);
