@@ -142,14 +142,13 @@ fn a_full_case_costs_one_call_and_goes_on_when_it_has_room() {
     let parked = || stage.list().iter().filter(|line| line["detail"] == "case-full").count();
     let daemon = stage.daemon();
     wait("the rest is parked", || parked() == 15, || format!("{:#?}", stage.list()));
-    wait("the other case is not held up", || on(&other) == 1, || format!("{:#?}", stage.ours()));
-    assert_eq!(on(DEMO_CASE_ID), 5);
+    let attached = || stage.list().iter().filter(|line| line["verdict"] == "attached").count();
+    wait("the others are visible, another case too", || attached() == 6, || format!("{:#?}", stage.list()));
+    assert_eq!((on(DEMO_CASE_ID), on(&other)), (5, 1));
     assert_eq!(stage.count(Op::StartAttachedFileUpload), 5 + 1 + 1, "one refusal for 15 files");
     let status = text(&stage.run(&["status"]));
     assert!(status.contains(&format!("full       case {DEMO_CASE_ID}, tried again after")), "{status}");
 
-    let attached = || stage.list().iter().filter(|line| line["verdict"] == "attached").count();
-    wait("the others are visible", || attached() == 6, || format!("{:#?}", stage.list()));
     // One is removed here: a slot is free, and one of those that wait takes it.
     let gone = stage
         .list()
