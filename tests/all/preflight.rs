@@ -74,6 +74,8 @@ fn the_service_stays_the_judge() {
     assert_eq!(stage.count(Op::StartAttachedFileUpload), 2, "the service refused it");
     // More lenient than we believe: nothing tells us, but a person can.
     let daemon = restarted(&stage, daemon);
+    let known = || text(&stage.run(&["status"])).lines().any(|line| line.ends_with("; types: txt"));
+    wait("the settings are read again", known, || text(&stage.run(&["status"])));
     stage.write("b.zip", "content");
     stage.wait_verdict("b.zip", "parked(type-not-allowed)");
     assert_eq!(stage.count(Op::StartAttachedFileUpload), 2, "known by now");
