@@ -96,16 +96,20 @@ fn a_failed_file_is_tried_anew_a_few_times_and_then_parked() {
         let verdict = if attempt < 3 { "queued" } else { "parked(failed)" };
         wait(
             &format!("attempt {attempt} ends {verdict}"),
-            || stage.count(Op::StartAttachedFileUpload) == attempt && stage.verdict("broken.pdf") == verdict,
-            || format!("{:?}", stage.list()),
+            || {
+                stage.count(Op::StartAttachedFileUpload) == attempt
+                    && stage.ours().is_empty()
+                    && stage.verdict("broken.pdf") == verdict
+            },
+            || format!("{:?}\n{:#?}", stage.list(), stage.ours()),
         );
-        wait("its remains are deleted", || stage.ours().is_empty(), || format!("{:#?}", stage.ours()));
+        // Before the next one is due.
+        assert!(daemon.stop().success());
         if attempt < 3 {
             let listed = stage.list().remove(0);
             assert!(listed["note"].as_str().is_some_and(|note| note.contains("FAILED")), "{listed}");
             assert!(listed["next_attempt"].is_string(), "{listed}");
         }
-        assert!(daemon.stop().success());
         assert_eq!(stage.count(Op::StartAttachedFileUpload), attempt, "the next one waits");
         if attempt < 3 {
             end_waits(&stage);
