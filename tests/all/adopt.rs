@@ -175,13 +175,15 @@ fn what_changed_meanwhile_is_told_apart() {
     stage.wait_visible("new.txt");
     stage.wait_passes();
     assert_eq!(stage.verdict("1.txt"), "parked(unseen)");
-    let gone: Vec<String> = stage.sandbox.deleted().into_iter().map(|file| file.file_name).collect();
-    assert_eq!(gone, ["0.txt"], "only the version that was replaced");
+    let gone = || stage.sandbox.deleted().into_iter().map(|file| file.file_name).collect::<Vec<String>>();
+    wait("the version that was replaced is deleted", || !gone().is_empty(), || daemon.log());
+    stage.wait_passes();
+    assert_eq!(gone(), ["0.txt"], "and nothing else");
     // Back again, as it was: attached without a call.
-    let changes = stage.changes().len();
+    let sent = stage.count(Op::StartAttachedFileUpload);
     stage.write("1.txt", "content 1");
     stage.wait_verdict("1.txt", "attached");
-    assert_eq!(stage.changes().len(), changes);
+    assert_eq!((stage.count(Op::StartAttachedFileUpload), gone().len()), (sent, 1));
     // Seen now, and so its removal is one.
     fs::remove_file(stage.path("1.txt")).unwrap();
     wait("the removal reaches Connect", || !stage.ours().iter().any(|f| f.file_name == "1.txt"), || daemon.log());
