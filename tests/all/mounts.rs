@@ -7,7 +7,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::common::{Daemon, Stage, text, wait};
 use casedrop_sandbox::Op;
@@ -167,22 +167,24 @@ fn a_network_that_is_cut_and_comes_back_uses_up_no_try() {
     let daemon = stage.daemon();
     stage.wait_attached();
     let told = |daemon: &Daemon, words: &str| daemon.log().lines().filter(|line| line.contains(words)).count();
+    let began = Instant::now();
     must("ip link set lo down", &[]);
     for n in 0..20 {
         stage.write(&format!("{n}.txt"), format!("content {n}"));
     }
-    wait("it is offline", || told(&daemon, "out of reach of the service") == 1, || daemon.log());
+    wait("it is offline", || told(&daemon, "out of reach of the service") > 0, || daemon.log());
     let waiting = || stage.list().iter().filter(|file| file["verdict"] == "queued").count() == 20;
     wait("all wait", waiting, || format!("{:?}", stage.list()));
     assert_eq!(stage.hold(), "");
     must("ip link set lo up", &[]);
     stage.wait_attached();
-    wait("it says so", || told(&daemon, "no longer out of reach of the service") == 1, || daemon.log());
+    wait("it says so", || told(&daemon, "no longer out of reach of the service") > 0, || daemon.log());
     let warned = daemon.log().lines().filter(|line| line.contains("WARN")).count();
-    assert!(warned <= 3, "a line at the start and one every 30 s: {}", daemon.log());
-    // A call that was on the wire when it was cut may arrive late, and is repeated with its token.
+    let storms = 3 + usize::try_from(began.elapsed().as_secs() / 30).unwrap();
+    assert!(warned <= storms, "a line at the start and one every 30 s: {}", daemon.log());
+    // A call that was on the wire when it was cut may arrive late, and is repeated with its token; 8 are in flight.
     let starts = stage.count(Op::StartAttachedFileUpload);
-    assert!((21..=22).contains(&starts), "each file took one start call: {starts}");
+    assert!((21..=21 + 8).contains(&starts), "each file took one start call: {starts}");
     stage.assert_settled(daemon);
     stage.assert_equal();
 }
@@ -210,15 +212,16 @@ fn without_descriptors_nothing_is_deleted_parked_or_held() {
     for n in 0..10 {
         stage.write(&format!("new {n}.txt"), format!("new {n}"));
     }
-    let said = || daemon.log().lines().filter(|line| line.contains("without descriptors")).count();
-    wait("it says so", || said() > 0, || daemon.log());
+    let said = |words: &str| daemon.log().lines().filter(|line| line.contains(words)).count();
+    let begun = || said("without descriptors to open files with: ") - said("still without descriptors");
+    wait("it says so", || begun() > 0, || daemon.log());
     std::thread::sleep(Duration::from_secs(8));
     assert_eq!((stage.changes().len(), stage.hold().as_str()), (before, ""), "{}", daemon.log());
     assert!(stage.list().iter().all(|file| file["verdict"] != "parked"), "{:?}", stage.list());
-    assert_eq!(said(), 1, "one line: {}", daemon.log());
+    assert_eq!(begun(), 1, "one line, and one every 30 s: {}", daemon.log());
     assert!(limit(&daemon, "1024"));
     stage.wait_equal();
-    wait("it says so", || said() == 2, || daemon.log());
+    wait("it says so", || said("no longer without descriptors") == 1, || daemon.log());
     stage.assert_settled(daemon);
     stage.assert_equal();
 }
