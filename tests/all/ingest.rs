@@ -197,14 +197,16 @@ fn a_file_that_changes_before_its_hand_over_is_replaced() {
     fs::create_dir(archive(&stage)).unwrap();
     wait_for("it is archived", &stage, || tree(&archive(&stage)) == of(&[("a.txt", "second version")]));
     wait_for("it is recorded", &stage, || stage.list().is_empty());
+    stage.assert_settled(daemon);
     assert_eq!(visible(&stage), seen(&[("a.txt", "second version")]));
     assert_eq!(stage.count(Op::DeleteAttachedFile), 1);
-    stage.assert_settled(daemon);
 }
 
 #[test]
 fn what_somebody_takes_away_stays_at_connect() {
     let mut stage = stage("keep", "");
+    // What is gone is followed for twelve times this: longer than a busy machine takes to read what was moved.
+    stage.mirror = stage.mirror.replace("settle = \"200ms\"", "settle = \"1s\"");
     stage.mirror.push_str("rescan = \"1s\"\n");
     let daemon = stage.daemon();
     stage.write("taken.txt", "one");
