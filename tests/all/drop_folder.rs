@@ -9,7 +9,7 @@ use casedrop_sandbox::{FileStatus, Limits, NewCase, Op, Scan, Verdict};
 use serde_json::Value;
 
 use crate::common::{sha256, text};
-use crate::ingest::{archive, quarantine, stage_with, tree};
+use crate::ingest::{archive, quarantine, reported, stage_with, tree};
 
 const FILES: usize = 1_000;
 const UNKNOWN: usize = 30;
@@ -96,7 +96,7 @@ fn a_thousand_files_over_forty_cases_are_accounted_for_exactly_once() {
     assert!(stage.count(Op::StartAttachedFileUpload) < delivered + REJECTED + FOR_THE_FULL_CASE);
 
     // The report adds up.
-    let report = stage.run(&["report", "--day", "today", "--json"]);
+    let report = reported(&stage, &["--day", "today", "--json"]);
     assert!(report.status.success(), "{}", text(&report));
     let report: Value = serde_json::from_slice(&report.stdout).unwrap();
     let total = |end: &str| usize::try_from(report["totals"][end].as_u64().unwrap()).unwrap();

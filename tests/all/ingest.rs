@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::time::UNIX_EPOCH;
 
 use casedrop_sandbox::{FileStatus, Op, Scan, Verdict};
 use regex::Regex;
@@ -70,6 +72,13 @@ fn seen(files: &[(&str, &str)]) -> Vec<(String, String)> {
         files.iter().map(|(name, content)| ((*name).to_owned(), sha256(content.as_bytes()))).collect();
     seen.sort();
     seen
+}
+
+/// `casedrop report` in a time zone where it is noon: no scene goes on over midnight.
+pub fn reported(stage: &Stage, args: &[&str]) -> Output {
+    let hours = UNIX_EPOCH.elapsed().unwrap().as_secs() / 3600 % 24;
+    let zone = format!("<noon>{}", i64::try_from(hours).unwrap() - 12);
+    stage.finish(stage.command().env("TZ", zone).arg("report").args(args))
 }
 
 fn story(stage: &Stage, path: &str) -> String {
@@ -311,7 +320,7 @@ fn the_report_adds_up() {
     stage.write("drafts/no.txt", "not counted");
     stage.write("=cmd.txt", "a name for a spreadsheet");
     stage.run(&["sync"]);
-    let output = stage.run(&["report", "--json"]);
+    let output = reported(&stage, &["--json"]);
     assert!(output.status.success(), "{}", text(&output));
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let ends: Vec<(String, String)> = report["files"]
@@ -335,9 +344,9 @@ fn the_report_adds_up() {
     assert_eq!(archived["detail"], format!("{}/a~2.txt", archive(&stage).display()));
     assert_eq!(archived["sha256"], sha256(b"second, with a, comma"));
     assert_eq!(archived["file_id"].as_str().map(str::len), Some(36));
-    let shown = text(&stage.run(&["report"]));
+    let shown = text(&reported(&stage, &[]));
     assert!(shown.contains("5 files arrived") && shown.contains("4  archived"), "{shown}");
-    let csv = stage.run(&["report", "--csv"]);
+    let csv = reported(&stage, &["--csv"]);
     let csv = String::from_utf8(csv.stdout).unwrap();
     assert_eq!(csv.split("\r\n").filter(|line| !line.is_empty()).count(), 6, "{csv}");
     assert!(csv.contains("\"'=cmd.txt\""), "{csv}");
