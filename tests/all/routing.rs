@@ -68,7 +68,10 @@ fn a_thousand_files_over_forty_references_cost_a_handful_of_searches() {
     assert!(!stage.journal().exists(), "and writes nothing");
     let asked_by_plan = stage.count(Op::SearchCases);
 
+    let began = std::time::Instant::now();
     let output = stage.sync();
+    // Two that no case has are looked for again after half a minute, and more seldom then.
+    let again = 2 * usize::try_from(began.elapsed().as_secs() / 30).unwrap();
     let shown = text(&output);
     assert!(shown.contains("12 files without a case in drop: reference-ambiguous"), "{shown}");
     assert!(shown.contains("20 files without a case in drop: reference-unknown"), "{shown}");
@@ -79,7 +82,7 @@ fn a_thousand_files_over_forty_references_cost_a_handful_of_searches() {
     assert!(twins.iter().all(|id| on(&stage, id).is_empty()), "never a guess");
     // 43 references, each searched by number and by id: five to a call.
     let searches = stage.count(Op::SearchCases) - asked_by_plan;
-    assert!(searches <= 12, "{searches} searches for 43 references");
+    assert!(searches <= 12 + again, "{searches} searches for 43 references");
     assert_eq!(stage.count(Op::StartAttachedFileUpload), 958, "no call for what has no case");
     let reasons = stage.status()["mirrors"][0]["unrouted"].clone();
     assert_eq!(reasons, serde_json::json!({ "bad-reference": 10, "reference-ambiguous": 12, "reference-unknown": 20 }));
