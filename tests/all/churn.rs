@@ -18,14 +18,14 @@ use std::time::{Duration, Instant, SystemTime};
 use casedrop_sandbox::{DEMO_CASE_ID, Fault, FaultKind, FileStatus, LedgerFile, NewCase, Nth, Op, Scan};
 use serde_json::Value;
 
-use crate::common::{Stage, sha256};
+use crate::common::{Stage, sha256, wait};
 
 /// Changes in each root.
 const CHANGES: usize = 500;
 /// Files in one root at most, roughly: beyond it more is removed than made.
 const CROWDED: usize = 120;
 /// Longest wait for both sides to be equal once changes and faults have stopped.
-const PATIENCE: Duration = Duration::from_secs(150);
+const PATIENCE: Duration = Duration::from_secs(400);
 
 /// SplitMix64: one seed, one story.
 struct Rng(u64);
@@ -548,7 +548,16 @@ fn churn(seed: u64, changes: usize, kill_every: Duration) {
     let began = Instant::now();
     let (stage, mirrors) = scene(seed);
     let mut figures = Figures::default();
+    // Something is always there, and attached before anything changes: an emptied root is another scene's subject.
+    let mut kept = 0;
+    for top in mirrors.iter().flat_map(tops) {
+        fs::create_dir_all(&top).unwrap();
+        fs::write(top.join("keep.txt"), format!("kept in {}", top.display())).unwrap();
+        kept += usize::from(!top.ends_with("no case"));
+    }
     let mut daemon = Some(stage.daemon());
+    let attached = || stage.list().iter().filter(|line| line["verdict"] == "attached").count();
+    wait("what is always there is attached", || attached() == kept, || format!("{:#?}", stage.list()));
     let mut rng = Rng(seed);
     std::thread::scope(|scope| {
         let mut threads = Vec::new();
@@ -557,11 +566,6 @@ fn churn(seed: u64, changes: usize, kill_every: Duration) {
             let rng = Rng(seed.wrapping_mul(31).wrapping_add(n as u64));
             threads.push(scope.spawn(move || {
                 let mut churn = Churn { root, tops, rng, count: 0 };
-                // Something is always there: an emptied root is another test's subject.
-                for top in &churn.tops {
-                    fs::create_dir_all(top).unwrap();
-                    fs::write(top.join("keep.txt"), format!("kept in {}", top.display())).unwrap();
-                }
                 let change = |_| {
                     let kind = churn.change();
                     churn.rest(30);
