@@ -80,20 +80,27 @@ async fn a_small_group_waits_for_more_while_many_uploads_are_in_flight() {
     let path = db(&dir);
     let (journal, mirror) = tokio::task::spawn_blocking(move || with_mirror(&path)).await.unwrap();
     let in_flight: Vec<_> = (0..64).map(|_| journal.expect()).collect();
-    let before = journal.commits();
-    // Each comes a moment after the one before, which alone would have been committed by then.
-    let (began, mut sent) = (std::time::Instant::now(), tokio::task::JoinSet::new());
-    for name in ["a", "b", "c", "d"] {
-        let journal = journal.clone();
-        sent.spawn(async move { journal.write(put(mirror, name)).await });
-        tokio::task::yield_now().await;
+    // Once more where this thread was held up: what comes late is not waited for.
+    loop {
+        let before = journal.commits();
+        // Each comes a moment after the one before, which alone would have been committed by then.
+        let (began, mut sent) = (std::time::Instant::now(), tokio::task::JoinSet::new());
+        for name in ["a", "b", "c", "d"] {
+            let journal = journal.clone();
+            sent.spawn(async move { journal.write(put(mirror, name)).await });
+            tokio::task::yield_now().await;
+        }
+        let all_sent = began.elapsed();
+        while let Some(written) = sent.join_next().await {
+            written.unwrap().unwrap();
+        }
+        let took = began.elapsed();
+        assert!(took >= std::time::Duration::from_millis(5), "waited for more: {took:?}");
+        if all_sent < std::time::Duration::from_millis(4) {
+            assert!(journal.commits() - before < 4, "shared");
+            break;
+        }
     }
-    while let Some(written) = sent.join_next().await {
-        written.unwrap().unwrap();
-    }
-    let took = began.elapsed();
-    assert!(took >= std::time::Duration::from_millis(5), "waited for more: {took:?}");
-    assert!(journal.commits() - before < 4, "shared");
     drop(in_flight);
     journal.write(put(mirror, "e")).await.unwrap();
     assert_eq!(names(&journal, mirror), ["a", "b", "c", "d", "e"]);
@@ -227,7 +234,7 @@ fn many_threads_need_far_fewer_commits() {
                 journal.write_blocking(move |tx| event(tx, mirror, &name, EventKind::Seen, n)).unwrap();
             });
         }
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(300);
         while journal.inner.inbox.capacity() > super::super::writer::DEPTH - 64 {
             assert!(std::time::Instant::now() < deadline, "the requests never arrived");
             std::thread::yield_now();
