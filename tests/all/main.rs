@@ -19,6 +19,7 @@ mod cli_demo;
 mod clocks;
 mod common;
 mod convert;
+mod disks;
 mod drop_folder;
 mod ends;
 mod fair;
