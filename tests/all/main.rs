@@ -27,6 +27,7 @@ mod faults;
 mod flush;
 mod guard;
 mod handover_kill;
+mod hidden;
 mod hooks;
 mod in_the_way;
 mod ingest;
