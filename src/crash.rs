@@ -56,6 +56,8 @@ points! {
     ListFieldsAnswered => "list-fields.answered",
     SearchCasesSend => "search-cases.send",
     SearchCasesAnswered => "search-cases.answered",
+    GetCaseSend => "get-case.send",
+    GetCaseAnswered => "get-case.answered",
     DescribeSend => "describe.send",
     DescribeAnswered => "describe.answered",
     GetSend => "get.send",
@@ -87,6 +89,15 @@ points! {
     ConvertCopied => "convert.copied",     // the private copy stands, the converter has not run
     ConvertKept => "convert.kept",         // its result stands, no attempt is announced
     HookTold => "hook.told",               // the hook has taken a delivery, the journal does not know
+
+    // Connect asked for its own sake: `adopt` and `verify`.
+    AdoptAsked => "adopt.asked",           // what is on a case is known in memory only
+    AdoptKept => "adopt.kept",             // and in the journal; nothing is taken over
+    AdoptTaken => "adopt.taken",           // a batch of paths is taken over, the hold of the loss stands
+    AdoptEnded => "adopt.ended",           // all are, and the hold is over; who asked does not know
+    VerifyCompared => "verify.compared",   // what differs on a case is known in memory only
+    VerifyRecorded => "verify.recorded",   // and in the journal, with where it stands
+    VerifyEnded => "verify.ended",         // the last case is compared, and the journal knows
 
     // Mirrors and people.
     LookUpRecorded => "look-up.recorded",  // a reference's case is pinned, the files that wait are not told
