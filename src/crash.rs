@@ -1,7 +1,8 @@
 //! Named points at which a test makes the program die, as a power cut would, to see what the next start finds.
 //!
 //! Only in debug builds: `CASEDROP_CRASH=name` aborts the process the first time the point is reached,
-//! `CASEDROP_CRASH=name:3` the third time. In a release build [`at`] is empty and neither the names nor the variable
+//! `CASEDROP_CRASH=name:3` the third time; `name:3:panic` lets only the task that comes there panic, as a mistake in the
+//! program would. In a release build [`at`] is empty and neither the names nor the variable
 //! exist. `tests/all/kill_points.rs` walks every name of the list below and fails when its scene does not reach it:
 //! whoever adds a call, a commit or a move on disk adds its points here and a scene there.
 
@@ -55,6 +56,8 @@ points! {
     ListFieldsAnswered => "list-fields.answered",
     SearchCasesSend => "search-cases.send",
     SearchCasesAnswered => "search-cases.answered",
+    GetCaseSend => "get-case.send",
+    GetCaseAnswered => "get-case.answered",
     DescribeSend => "describe.send",
     DescribeAnswered => "describe.answered",
     GetSend => "get.send",
@@ -87,6 +90,15 @@ points! {
     ConvertKept => "convert.kept",         // its result stands, no attempt is announced
     HookTold => "hook.told",               // the hook has taken a delivery, the journal does not know
 
+    // Connect asked for its own sake: `adopt` and `verify`.
+    AdoptAsked => "adopt.asked",           // what is on a case is known in memory only
+    AdoptKept => "adopt.kept",             // and in the journal; nothing is taken over
+    AdoptTaken => "adopt.taken",           // a batch of paths is taken over, the hold of the loss stands
+    AdoptEnded => "adopt.ended",           // all are, and the hold is over; who asked does not know
+    VerifyCompared => "verify.compared",   // what differs on a case is known in memory only
+    VerifyRecorded => "verify.recorded",   // and in the journal, with where it stands
+    VerifyEnded => "verify.ended",         // the last case is compared, and the journal knows
+
     // Mirrors and people.
     LookUpRecorded => "look-up.recorded",  // a reference's case is pinned, the files that wait are not told
     HoldBefore => "hold.before",           // a hold begins or ends; not recorded
@@ -114,25 +126,30 @@ points! {
     HandoverRecorded => "handover.recorded", // the journal knows, nobody else does
 }
 
-/// Ends the process here if a test armed this point.
+/// Ends the process here, or only the task, if a test armed this point.
 #[cfg(debug_assertions)]
+#[expect(clippy::panic, reason = "it is what the test asks for")]
 pub fn at(point: Point) {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    static ARMED: OnceLock<Option<(String, u32)>> = OnceLock::new();
+    static ARMED: OnceLock<Option<(String, u32, bool)>> = OnceLock::new();
     static REACHED: AtomicU32 = AtomicU32::new(0);
 
     let armed = ARMED.get_or_init(|| {
         let text = std::env::var("CASEDROP_CRASH").ok()?;
-        let (name, nth) = text.split_once(':').unwrap_or((&text, "1"));
+        let mut parts = text.split(':');
+        let (name, nth, how) = (parts.next()?, parts.next().unwrap_or("1"), parts.next());
         // A number that cannot be read arms nothing, and the test that set it finds the program alive.
-        Some((name.to_owned(), nth.parse().unwrap_or(0)))
+        Some((name.to_owned(), nth.parse().unwrap_or(0), how == Some("panic")))
     });
-    if let Some((name, nth)) = armed
+    if let Some((name, nth, panics)) = armed
         && name == point.name()
         && REACHED.fetch_add(1, Ordering::Relaxed) + 1 == *nth
     {
+        if *panics {
+            panic!("CASEDROP_CRASH at {name}");
+        }
         std::process::abort();
     }
 }

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::config;
 use crate::core::model::{Attachment, Version};
-use crate::types::{ContentHash, RelPath};
+use crate::types::{ClientToken, ContentHash, RelPath};
 
 pub const MIRROR: &str = "casedrop:mirror";
 pub const PATH: &str = "casedrop:path";
@@ -25,11 +25,16 @@ const LONGEST_VALUE: usize = 256;
 /// The tags of one attempt: ours and the user's own.
 pub fn of(mirror: &config::Mirror, attachment: &Attachment) -> BTreeMap<String, String> {
     let mut tags = attachment.extras.as_ref().map_or_else(|| mirror.tags.clone(), |extras| extras.tags.clone());
-    tags.insert(MIRROR.into(), mirror.name.clone());
-    tags.insert(PATH.into(), path_value(&attachment.path));
-    tags.insert(SHA256.into(), attachment.version.hash.to_string());
-    tags.insert(ATTEMPT.into(), attachment.token.to_string());
+    set(&mut tags, &mirror.name, &attachment.path, &attachment.version, &attachment.token);
     tags
+}
+
+/// Puts ours among the user's own.
+fn set(tags: &mut BTreeMap<String, String>, mirror: &str, path: &RelPath, version: &Version, token: &ClientToken) {
+    tags.insert(MIRROR.into(), mirror.to_owned());
+    tags.insert(PATH.into(), path_value(path));
+    tags.insert(SHA256.into(), version.hash.to_string());
+    tags.insert(ATTEMPT.into(), token.to_string());
 }
 
 /// The path as it is shown, or `sha256:` and the hash of its bytes when that is too long.
@@ -78,11 +83,16 @@ pub fn converted_value(own_size: u64, sent: ContentHash) -> String {
 /// Reads our tags back. `None` unless all of them are there and well-formed: then the file is not ours.
 pub fn read(tags: &BTreeMap<String, String>) -> Option<Origin> {
     let get = |key: &str| tags.get(key).map(String::as_str).filter(|value| !value.is_empty());
-    let converted = match tags.get(CONVERTED).map(|value| value.split_once(':')) {
+    let converted = match tags.get(CONVERTED) {
         None => None,
-        Some(parts) => {
-            let (size, hash) = parts?;
-            Some((size.parse().ok()?, parse_hash(hash)?))
+        Some(value) => {
+            let (size, hash) = value.split_once(':')?;
+            let (size, hash) = (size.parse().ok()?, parse_hash(hash)?);
+            // `+5` and `05` are numbers too, and not what was set.
+            if converted_value(size, hash) != *value {
+                return None;
+            }
+            Some((size, hash))
         }
     };
     Some(Origin {
@@ -189,24 +199,87 @@ mod tests {
         assert_eq!(read(&tags), None);
     }
 
+    /// One of our tags with a value that is nearly right, or any other.
+    fn altered() -> impl Strategy<Value = (&'static str, String)> {
+        let any_key = || prop::sample::select(vec![MIRROR, PATH, SHA256, ATTEMPT, CONVERTED]);
+        prop_oneof![
+            (Just(CONVERTED), "[+-]?0{0,2}[0-9]{0,21}:([0-9a-f]{64}|[0-9a-fA-F]{63,65})"),
+            (Just(SHA256), "[+]?[0-9a-f]{63,65}|[0-9a-fA-F]{64}"),
+            (Just(PATH), r"(sha256:)?[0-9a-fA-F]{64}|(\\x[0-9a-fA-F]{0,3}|[a-z./\\]){0,12}"),
+            (any_key(), ".{0,80}"),
+        ]
+    }
+
     proptest! {
-        #[test]
-        fn every_path_is_found_again(bytes in prop::collection::vec(any::<u8>(), 1..400)) {
-            let Some(path) = RelPath::new(bytes) else { return Ok(()) };
-            match place(&path_value(&path)) {
-                Some(Place::Path(found)) => prop_assert_eq!(found, path),
-                Some(Place::Hash(value)) => prop_assert_eq!(value, path_value(&path)),
-                None => prop_assert!(false, "not read back"),
+            #[test]
+            fn every_path_is_found_again(bytes in prop::collection::vec(any::<u8>(), 1..400)) {
+                let Some(path) = RelPath::new(bytes) else { return Ok(()) };
+                match place(&path_value(&path)) {
+                    Some(Place::Path(found)) => prop_assert_eq!(found, path),
+                    Some(Place::Hash(value)) => prop_assert_eq!(value, path_value(&path)),
+                    None => prop_assert!(false, "not read back"),
+                }
+            }
+
+            #[test]
+            fn what_is_set_is_read_back(
+                mirror in ".{1,40}",
+                path in prop::collection::vec(any::<u8>(), 1..300),
+                token in any::<[u8; 16]>(),
+                (size, sent_size, own, sent) in any::<(u64, u64, [u8; 32], [u8; 32])>(),
+                converted in any::<bool>(),
+                users in prop::collection::btree_map("(casedrop:)?[a-z]{0,9}", ".{0,40}", 0..5),
+            ) {
+                let Some(path) = RelPath::new(path) else { return Ok(()) };
+                let (own, sent) = (ContentHash(own), ContentHash(sent));
+                let version = Version { size, hash: own };
+                let mut tags: BTreeMap<String, String> = users;
+                // As the configuration and the sidecars have it.
+                tags.retain(|key, _| crate::core::sidecar::check_tag(key, "").is_ok());
+                let user = tags.clone();
+                set(&mut tags, &mirror, &path, &version, &ClientToken::from_random(token));
+                if converted {
+                    tags.insert(CONVERTED.into(), converted_value(size, sent));
+                }
+                let Some(origin) = read(&tags) else { return Err(TestCaseError::fail("not read back")) };
+                prop_assert!(origin.mirror == mirror && origin.token == ClientToken::from_random(token).as_str());
+                match origin.place.clone() {
+                    Place::Path(found) => prop_assert_eq!(found, path),
+                    Place::Hash(value) => prop_assert_eq!(value, path_value(&path)),
+                }
+                let at_connect = if converted { sent_size } else { size };
+                let whole = converted.then_some(Version { size: sent_size, hash: sent });
+                prop_assert_eq!(origin.versions(at_connect), (version, whole));
+                tags.retain(|key, _| !key.starts_with("casedrop:"));
+                prop_assert_eq!(tags, user, "the user's own stay as they are");
+            }
+
+            /// Whatever stands in the tags of a file at Connect: it is not ours, or says what we would have written.
+            #[test]
+            fn any_tags_are_not_ours_or_as_we_set_them(
+    altered in prop::collection::vec(altered(), 0..3),
+                foreign in prop::collection::btree_map(".{0,20}", ".{0,20}", 0..3),
+            ) {
+                let mut tags = all("a/b.pdf");
+                tags.extend(foreign);
+                tags.extend(altered.into_iter().map(|(key, value)| (key.to_owned(), value)));
+                let Some(origin) = read(&tags) else { return Ok(()) };
+                let place = match &origin.place {
+                    Place::Path(path) => path.to_string(),
+                    Place::Hash(value) => value.clone(),
+                };
+                let mut again = BTreeMap::from([
+                    (MIRROR.to_owned(), origin.mirror.clone()),
+                    (PATH.to_owned(), place),
+                    (SHA256.to_owned(), origin.hash.to_string()),
+                    (ATTEMPT.to_owned(), origin.token.clone()),
+                ]);
+                again.extend(origin.converted.map(|(size, sent)| (CONVERTED.to_owned(), converted_value(size, sent))));
+                for (key, value) in again {
+                    prop_assert_eq!(tags.get(&key), Some(&value), "{}", key);
+                }
             }
         }
-
-        #[test]
-        fn no_tag_panics(value in ".*", hash in ".*") {
-            let mut tags = all(&value);
-            tags.insert(SHA256.into(), hash);
-            let _ = read(&tags);
-        }
-    }
 
     #[test]
     fn a_long_path_becomes_its_hash() {

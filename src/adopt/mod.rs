@@ -30,6 +30,7 @@ use crate::core::model::Version;
 use crate::core::plan::{Content, Seen};
 use crate::core::reference::{CaseRef, RefState, Reference, batches};
 use crate::core::sidecar::Beside;
+use crate::crash::{self, Point};
 use crate::fatal::Fatal;
 use crate::journal::{Difference, Journal, JournalError, Reader};
 use crate::record;
@@ -281,7 +282,9 @@ impl Session {
                 unknown.push(case.clone());
             }
             let (id, case, known) = (mirror.id, case.clone(), listing.known);
+            crash::at(Point::AdoptAsked);
             self.journal.write(move |tx| tx.put_found(id, &case, known, &rows, UnixMillis::now())).await?;
+            crash::at(Point::AdoptKept);
         }
         manners.say(None);
         Ok(unknown)
@@ -350,10 +353,12 @@ impl Session {
                     Ok(taken)
                 })
                 .await?;
+            crash::at(Point::AdoptTaken);
         }
         if plan.is_whole() {
             let id = mirror.id;
             self.journal.write(move |tx| record::adopted(tx, id, taken, UnixMillis::now())).await?;
+            crash::at(Point::AdoptEnded);
         }
         Ok(taken)
     }

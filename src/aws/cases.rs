@@ -100,7 +100,9 @@ impl Client {
             .domain_id(case.domain_id())
             .case_id(case.case_id())
             .set_fields(Some(shown_fields(Op::GetCase, None)?));
+        crash::at(Point::GetCaseSend);
         let answer = self.inner.call(Op::GetCase, call.send()).await?;
+        crash::at(Point::GetCaseAnswered);
         // A field of the answer may be absent, as the model has it.
         Ok(candidate(case.case_id().to_owned(), answer.fields, None))
     }

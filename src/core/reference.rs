@@ -121,8 +121,10 @@ impl Candidate {
 
 impl fmt::Display for Candidate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let title: String = self.title.chars().take(60).map(|c| if c.is_control() { ' ' } else { c }).collect();
-        write!(f, "{} ({}, \"{title}\")", self.case_id, if self.status.is_empty() { "?" } else { &self.status })
+        let plain =
+            |text: &str| text.chars().take(60).map(|c| if c.is_control() { ' ' } else { c }).collect::<String>();
+        let status = if self.status.is_empty() { "?".to_owned() } else { plain(&self.status) };
+        write!(f, "{} ({status}, \"{}\")", plain(&self.case_id), plain(&self.title))
     }
 }
 
@@ -418,7 +420,61 @@ mod tests {
         assert_eq!(id_field([("reference_number", true), ("reference_id", false)]), None);
     }
 
+    /// A hit as a service may tell of it, sound or not.
+    fn candidate() -> impl Strategy<Value = Candidate> {
+        let number = prop_oneof![3 => Just("12345678".to_owned()), 1 => ".{0,9}"];
+        let id = prop_oneof![3 => Just(String::new()), 1 => Just("12345678".to_owned()), 1 => ".{0,9}"];
+        ("[abc]|[a-z0-9-]{1,9}|(?s).{0,90}", "(?s).{0,200}", "(?s).{0,90}", number, id)
+            .prop_map(|(case_id, title, status, number, id)| Candidate { case_id, title, status, number, id })
+    }
+
     proptest! {
+        /// Any text is a reference or none, and one is found again by what the journal keeps of it.
+        #[test]
+        fn a_reference_is_itself_again(text in "[ A-Za-z0-9#=/:+._-]{0,60}|.{0,60}") {
+            let Some(found) = Reference::new(&text) else {
+                let (bare, allowed) = (text.trim(), |c: char| c.is_ascii_alphanumeric() || "-._/:#=+".contains(c));
+                prop_assert!(bare.is_empty() || bare.len() > 50 || !bare.chars().all(allowed), "{text:?} is refused");
+                return Ok(());
+            };
+            prop_assert_eq!(found.as_str(), text.trim());
+            prop_assert_eq!(Reference::new(&found.key()), Some(found.clone()));
+            prop_assert_eq!(Reference::new(&found.key()).map(|again| again.key()), Some(found.key()));
+            for (_, value) in found.terms(Some("reference_id")) {
+                prop_assert_eq!(Reference::new(&value), Some(found.clone()), "a search is for this one");
+            }
+        }
+
+        /// Any answer to a search: only one hit and no more names the case, and every verdict is one line.
+        #[test]
+        fn any_answer_ends_in_a_case_or_in_words(
+            hits in prop::collection::vec(candidate(), 0..5),
+            total in prop::option::of(prop_oneof![0_u64..8, any::<u64>()]),
+            error in prop::option::of(".{0,40}"),
+        ) {
+            let number = reference("12345678");
+            let mut known = CaseRef::fresh(MirrorId(1), number.clone(), DOMAIN, UnixMillis(0));
+            known.error = error;
+            let first = known.resolved().unwrap_err();
+            known.learn(outcome(&number, &hits, total), UnixMillis(i64::MAX - 1));
+            match known.resolved() {
+                Ok(case) => {
+                    let named: std::collections::BTreeSet<&str> =
+                        hits.iter().filter(|hit| hit.number == "12345678" || hit.id == "12345678").map(|hit| hit.case_id.as_str()).collect();
+                    prop_assert_eq!(named.into_iter().collect::<Vec<_>>(), vec![case.case_id()]);
+                    prop_assert!(total.is_none_or(|total| total <= hits.len() as u64));
+                    prop_assert_eq!(known.next_try, None);
+                }
+                Err(why) => {
+                    prop_assert!(why.reason.is_of_a_reference() && why.reason != UnroutedReason::ReferencePending);
+                    prop_assert!(known.next_try.is_some(), "it is looked for again");
+                    for note in [first.note, why.note].into_iter().flatten() {
+                        prop_assert!(!note.contains('\n') && note.chars().count() < 1_500, "{note:?}");
+                    }
+                }
+            }
+        }
+
         #[test]
         fn every_reference_is_in_one_batch_that_fits(
             texts in prop::collection::vec("[0-9]{8}|[A-Za-z0-9#/-]{1,12}", 0..60),

@@ -408,6 +408,21 @@ mod tests {
             }
         }
 
+        /// A reference that is a folder's name, or stands in a sidecar, comes out as it was written.
+        #[test]
+        fn a_reference_comes_through(text in "[A-Za-z0-9:#=+._-]{1,50}", file in "[a-z]{1,9}") {
+            let Some(path) = RelPath::new(format!("{text}/{file}").into_bytes()) else { return Ok(()) };
+            let written = Reference::new(&text).unwrap();
+            let by_path = Routing::by_path("^(?<reference>[^/]+)/").unwrap();
+            let beside = Beside::Sidecar(Sidecar::parse(format!("reference = \"{text}\"").as_bytes()).unwrap());
+            for (routing, beside) in [(&by_path, Beside::Nothing), (&by_path, beside.clone()), (&Routing::BySidecar, beside)] {
+                let Ok(Named::Reference(found)) = routing.name(&path, &beside, None) else {
+                    return Err(TestCaseError::fail("no reference"));
+                };
+                prop_assert_eq!(found.as_str(), written.as_str());
+            }
+        }
+
         #[test]
         fn ids_are_folded_to_lower_case(id in "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}") {
             prop_assert_eq!(parse_uuid(&id), Some(id.to_ascii_lowercase()));

@@ -114,8 +114,9 @@ impl Sidecar {
                 "tags" => {
                     let tags = value.as_table().ok_or("`tags` must be a table of texts")?;
                     for (key, value) in tags {
-                        let value = value.as_str().ok_or_else(|| format!("`tags.{key}` must be a text in quotes"))?;
-                        check_tag(key, value).map_err(|why| format!("`tags.{key}`: {why}"))?;
+                        let shown = || format!("`tags.{}`", plain(key));
+                        let value = value.as_str().ok_or_else(|| format!("{} must be a text in quotes", shown()))?;
+                        check_tag(key, value).map_err(|why| format!("{}: {why}", shown()))?;
                         sidecar.tags.insert(key.clone(), value.to_owned());
                     }
                 }
@@ -229,6 +230,67 @@ mod tests {
                 if let Err(why) = Sidecar::parse(input) {
                     prop_assert!(!why.contains('\n') && !why.is_empty());
                 }
+            }
+        }
+
+        /// What a person may put under each key: it is taken over to the letter, or refused in one line that names it.
+        #[test]
+        fn a_key_means_what_it_says_or_is_refused_by_name(
+            case in prop::option::of(prop_oneof![
+                Just(CASE.to_owned()), Just(format!("arn:aws:cases:eu-west-2:1:domain/d-1/case/{CASE}")), ".{0,60}",
+            ]),
+            reference in prop::option::of("[A-Za-z0-9#=/:+._-]{0,52}|.{0,20}"),
+            file_name in prop::option::of("[a-zA-Z ]{1,20}\\.pdf|.{0,300}|(?s).{0,9}"),
+            tags in prop::option::of(prop::collection::btree_map("(?is)(aws:|casedrop:|).{0,20}", "(?s).{0,300}", 0..4)),
+            other in prop::option::weighted(0.1, "(?s).{0,20}"),
+        ) {
+            let mut table = toml::Table::new();
+            let mut put = |key: &str, value: toml::Value| drop(table.insert(key.to_owned(), value));
+            let text = |text: &String| toml::Value::String(text.clone());
+            other.iter().for_each(|key| put(key, true.into()));
+            case.iter().for_each(|case| put("case", text(case)));
+            reference.iter().for_each(|reference| put("reference", text(reference)));
+            file_name.iter().for_each(|name| put("file_name", text(name)));
+            tags.iter().for_each(|tags| put("tags", toml::Table::from_iter(tags.iter().map(|(k, v)| (k.clone(), text(v)))).into()));
+            match Sidecar::parse(table.to_string().as_bytes()) {
+                Ok(sidecar) => {
+                    prop_assert!(case.is_none() || reference.is_none());
+                    let named = match sidecar.case.clone() {
+                        None => None,
+                        Some(NamedCase::Arn(arn)) => Some(arn.to_string()),
+                        Some(NamedCase::Id(id)) => Some(id),
+                        Some(NamedCase::Reference(reference)) => Some(reference.as_str().to_owned()),
+                    };
+                    let asked = case.or(reference).map(|text| text.trim().to_owned());
+                    prop_assert_eq!(named, asked);
+                    prop_assert_eq!(sidecar.file_name, file_name.map(|name| name.trim().to_owned()));
+                    prop_assert_eq!(sidecar.tags, tags.unwrap_or_default());
+                }
+                Err(why) => {
+                    prop_assert!(!why.contains(char::is_control), "{why:?}");
+                    prop_assert!(why.chars().count() < 400, "{why}");
+                    let known = ["`case`", "`reference`", "`file_name`", "`tags", "there is no such key as"];
+                    prop_assert!(known.iter().any(|key| why.contains(key)), "{why}");
+                }
+            }
+        }
+
+        /// A sound sidecar with one part of it replaced by any other value of TOML.
+        #[test]
+        fn values_of_other_types_are_refused_in_one_line(
+            key in prop::sample::select(vec!["case", "reference", "file_name", "tags", "tags.a"]),
+            value in prop::sample::select(vec![
+                "1", "-1.5e300", "nan", "true", "[]", "[[1]]", "{}", "{ a = { b = 1 } }", "2026-01-01T00:00:00Z", "'''\n'''", "\"\\u0000\"",
+            ]),
+        ) {
+            let read = Sidecar::parse(format!("{key} = {value}").as_bytes());
+            let is_text = value.starts_with(['\'', '"']);
+            if (key, value) == ("tags", "{}") || (key == "tags.a" && is_text) {
+                prop_assert!(read.is_ok(), "{read:?}");
+            } else {
+                let why = read.expect_err("no such value is taken");
+                prop_assert!(!why.contains(char::is_control), "{key} = {value}: {why:?}");
+                prop_assert!(why.starts_with(&format!("`{key}`")) || key == "tags", "{key} = {value}: {why:?}");
             }
         }
 

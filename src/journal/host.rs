@@ -49,6 +49,8 @@ pub(super) enum Claim {
 /// Makes sure that the journal belongs to `host`, and records that where it belongs to none yet.
 pub(super) fn check(conn: &Connection, path: &Path, host: &Host, claim: Claim) -> Result<(), JournalError> {
     let told = |error| JournalError::sqlite(path, &error);
+    #[cfg(test)]
+    super::view::fail(conn).map_err(told)?;
     let known: Option<(Option<String>, String, UnixMillis)> = conn
         .query_row("SELECT machine, name, since FROM host", [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .optional()
@@ -66,6 +68,8 @@ pub(super) fn check(conn: &Connection, path: &Path, host: &Host, claim: Claim) -
             return Ok(());
         }
     }
+    #[cfg(test)]
+    super::view::fail(conn).map_err(told)?;
     conn.execute(
         "INSERT INTO host (id, machine, name, since) VALUES (1, ?1, ?2, ?3)
          ON CONFLICT DO UPDATE SET machine = ?1, name = ?2, since = ?3",

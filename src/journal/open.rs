@@ -5,7 +5,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, Row};
 use rustix::fs::{Access, access};
 
 use super::Origin;
@@ -63,9 +63,7 @@ pub(super) fn open(path: &Path, claim: Claim) -> Result<(Connection, Lock, Origi
     let version = check(&conn, path, origin != Origin::Existing)?;
     told(path, migrate(&mut conn, version, origin == Origin::Lost))?;
     crash::at(Point::OpenMigrated);
-    let mode: String = conn
-        .query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))
-        .map_err(|e| JournalError::sqlite(path, &e))?;
+    let mode: String = told(path, ask(&conn, "PRAGMA journal_mode = WAL", |row| row.get(0)))?;
     if mode != "wal" {
         let detail = format!("write-ahead logging is not possible there, only `{mode}`");
         return Err(JournalError::Io { path: path.to_owned(), detail });
@@ -75,7 +73,7 @@ pub(super) fn open(path: &Path, claim: Claim) -> Result<(Connection, Lock, Origi
         lock.checked();
     }
     host::check(&conn, path, &Host::here(), claim)?;
-    let lost: bool = told(path, conn.query_row("SELECT count(*) FROM loss", [], |row| row.get(0)))?;
+    let lost: bool = told(path, ask(&conn, "SELECT count(*) FROM loss", |row| row.get(0)))?;
     let origin = if lost { Origin::Lost } else { origin };
     lock.sign(path).map_err(|e| JournalError::io(&beside(path, ".lock"), &e))?;
     crash::at(Point::OpenSigned);
@@ -135,7 +133,8 @@ fn create_empty(path: &Path) -> Result<(), JournalError> {
 /// are not mapped, since mapped ones count as resident.
 fn settle(conn: &Connection) -> rusqlite::Result<()> {
     conn.busy_timeout(Duration::from_secs(5))?;
-    conn.execute_batch(
+    batch(
+        conn,
         "PRAGMA synchronous = FULL;
          PRAGMA foreign_keys = ON;
          PRAGMA trusted_schema = OFF;
@@ -149,8 +148,7 @@ fn settle(conn: &Connection) -> rusqlite::Result<()> {
 
 /// Whether this is a journal that this program can work with; its version, 0 when it is empty.
 pub(super) fn check(conn: &Connection, path: &Path, may_be_empty: bool) -> Result<i64, JournalError> {
-    let ask =
-        |sql: &str| conn.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(|e| JournalError::sqlite(path, &e));
+    let ask = |sql| ask(conn, sql, |row| row.get::<_, i64>(0)).map_err(|e| JournalError::sqlite(path, &e));
     let found = i32::try_from(ask("PRAGMA application_id")?).unwrap_or(0);
     let version = ask("PRAGMA user_version")?;
     let empty = found == 0 && version == 0 && ask("SELECT count(*) FROM sqlite_schema")? == 0;
@@ -175,7 +173,7 @@ fn migrate(conn: &mut Connection, from: i64, lost: bool) -> rusqlite::Result<()>
     }
     let transaction = conn.transaction()?;
     for (_, sql) in (1_i64..).zip(MIGRATIONS).filter(|(version, _)| *version > from) {
-        transaction.execute_batch(sql)?;
+        batch(&transaction, sql)?;
     }
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", known_version())?;
@@ -186,9 +184,26 @@ fn migrate(conn: &mut Connection, from: i64, lost: bool) -> rusqlite::Result<()>
     transaction.commit()
 }
 
+/// One row of one statement.
+pub(super) fn ask<T>(
+    conn: &Connection,
+    sql: &str,
+    read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    #[cfg(test)]
+    super::view::fail(conn)?;
+    conn.query_row(sql, [], read)
+}
+
+fn batch(conn: &Connection, sql: &str) -> rusqlite::Result<()> {
+    #[cfg(test)]
+    super::view::fail(conn)?;
+    conn.execute_batch(sql)
+}
+
 fn quick_check(conn: &Connection, path: &Path) -> Result<(), JournalError> {
-    let verdict: String =
-        conn.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(|e| JournalError::sqlite(path, &e))?;
+    let asked = ask(conn, "PRAGMA quick_check(1)", |row| row.get(0));
+    let verdict: String = asked.map_err(|e| JournalError::sqlite(path, &e))?;
     if verdict == "ok" {
         return Ok(());
     }

@@ -179,7 +179,7 @@ fn gather(first: Message, inbox: &mut mpsc::Receiver<Message>, group: &mut Vec<J
 fn end(view: View, lock: Lock, sound: bool) {
     crash::at(Point::CloseBefore);
     // Without it, nothing is lost: the next start reads the WAL. The first column tells whether a reader was in the way.
-    let moved = view.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+    let moved = super::open::ask(&view.conn, "PRAGMA wal_checkpoint(TRUNCATE)", |row| row.get::<_, i64>(0));
     view.conn.flush_prepared_statement_cache();
     let path = view.path.clone();
     drop(view);

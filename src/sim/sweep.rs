@@ -1,5 +1,6 @@
 //! The statement sweep: the i-th statement of the journal fails, for every i of the standard scenario (new, replaced,
-//! moved, deleted, rejected, restarted), as on a full disk or with an I/O error. The end state is the same.
+//! moved, deleted, rejected, restarted), as on a full disk or with an I/O error: from the making of the tables to the
+//! checkpoint at the end. The end state is the same.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -43,16 +44,18 @@ fn scenario(fault: Option<(u64, StatementFault)>) -> (Ending, u64) {
         stage.host.fail_statement(nth, kind);
     }
     let live = |script: &mut dyn FnMut(usize) -> Option<Duration>| {
-        let mut part = 0;
+        let (mut part, mut cut_short) = (0, None);
         for _ in 0..4 {
             let end = stage.live(&config, async |process| {
-                while let Some(time) = script(part) {
-                    part += 1;
+                while let Some(time) = cut_short.or_else(|| script(part)) {
+                    part += usize::from(cut_short.is_none());
+                    cut_short = Some(time);
                     process.pass(time).await?;
+                    cut_short = None;
                 }
                 Ok(())
             });
-            // A daemon that gives up is started again by its unit.
+            // A daemon that gives up is started again by its unit, and has its time again.
             match end {
                 End::Stopped => return,
                 End::Gave(_) => stage.host.pass(Duration::from_secs(5)),

@@ -13,6 +13,7 @@ use crate::core::model::{EventKind, MirrorId};
 use crate::core::routing::Named;
 use crate::core::routing::Routing;
 use crate::core::sidecar::Beside;
+use crate::crash::{self, Point};
 use crate::journal::{Journal, JournalError, NewEvent, Reader, Tx, Verification};
 use crate::record;
 use crate::tags;
@@ -147,6 +148,7 @@ impl Verifier {
         };
         let asker = Asker { aws: &self.aws, reader: &self.reader, mirror: &self.mirror, deep: state.deep };
         let shown = Box::pin(asker.case(&case, manners)).await?;
+        crash::at(Point::VerifyCompared);
         let id = self.mirror.id;
         let news = self
             .journal
@@ -166,6 +168,7 @@ impl Verifier {
                 Ok(news)
             })
             .await?;
+        crash::at(Point::VerifyRecorded);
         for one in news {
             let file = one.path.as_ref().map(|p| if self.hide_names { tags::hidden(p) } else { p.to_string() });
             tracing::warn!(
@@ -201,6 +204,7 @@ impl Verifier {
                 Ok(Some(text))
             })
             .await?;
+        crash::at(Point::VerifyEnded);
         if let Some(text) = ended {
             tracing::info!(mirror = %self.mirror.config.name, "{text}");
         }

@@ -14,7 +14,7 @@ use casedrop_sandbox::{
 };
 
 /// Removes the journal as an accident would; the lock file stays.
-fn lose(stage: &Stage) {
+pub fn lose(stage: &Stage) {
     for suffix in ["", "-wal", "-shm"] {
         let path = PathBuf::from(format!("{}{suffix}", stage.journal().display()));
         let _ = fs::remove_file(path);

@@ -13,9 +13,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use casedrop_sandbox::{Fault, FaultKind, Op, Scan, Switches, TokenReplay, Verdict};
+use casedrop_sandbox::{DEMO_CASE_ID, Fault, FaultKind, Leniency, NewCase, Op, Scan, Switches, TokenReplay, Verdict};
 
-use crate::common::{DEADLINE, Stage, wait};
+use crate::common::{DEADLINE, Stage, text, wait};
 
 /// `SIGABRT`, by which an armed point ends the process.
 const ABORTED: i32 = 6;
@@ -29,6 +29,8 @@ enum Run {
     Daemon(fn(&Stage)),
     /// `get`.
     Get,
+    /// A command and its arguments, and a point that the next run of it comes to wherever the first one died.
+    Command(&'static [&'static str], &'static str),
 }
 
 /// A state, a change, and the points that the program then comes to.
@@ -344,6 +346,62 @@ const SCENES: &[Scene] = &[
         end: same,
     },
     Scene {
+        name: "a case that takes nothing more",
+        often: &["get-case.send", "get-case.answered"],
+        once: &[],
+        single: &[],
+        stage: || {
+            let mut stage = Stage::with(|settings| {
+                let start_on_closed_case = Leniency::InvalidRequest;
+                settings.switches = Switches { start_on_closed_case, ..Switches::DEFAULT };
+            });
+            // Only where cases may be read is the reason asked for.
+            stage.case = "case_from = '^(?<reference>[^/]+)/'".to_owned();
+            stage
+        },
+        change: |stage| {
+            stage.sandbox.close_case(DEMO_CASE_ID);
+            stage.write("10000001/a.txt", "a");
+            stage.write("10000001/b.txt", "b");
+        },
+        run: Run::Pass,
+        end: |stage| {
+            stage.sandbox.reopen_case(DEMO_CASE_ID);
+            assert!(stage.run(&["retry", "--all"]).status.success());
+        },
+    },
+    Scene {
+        name: "a lost journal",
+        often: &["adopt.asked", "adopt.kept"],
+        once: &["adopt.ended"],
+        single: &["adopt.taken"],
+        stage: two_cases,
+        change: crate::adopt::lose,
+        run: Run::Command(&["adopt", "--yes"], "adopt.ended"),
+        end: |stage| {
+            let adopted = stage.run(&["adopt", "--yes"]);
+            assert!(adopted.status.success(), "{}", text(&adopted));
+            stage.sync();
+            let changes = stage.changes();
+            let starts = changes.iter().filter(|op| **op == Op::StartAttachedFileUpload).count();
+            assert_eq!((starts, changes.len()), (4, 12), "nothing was uploaded or deleted: {changes:?}");
+        },
+    },
+    Scene {
+        name: "a comparison",
+        often: &["verify.compared", "verify.recorded"],
+        once: &["verify.ended"],
+        single: &[],
+        stage: two_cases,
+        change: |_| {},
+        run: Run::Command(&["verify"], "verify.ended"),
+        end: |stage| {
+            let compared = stage.run(&["verify"]);
+            assert!(compared.status.success(), "{}", text(&compared));
+            assert!(text(&compared).contains("4 files on 2 cases compared: all agree"), "{}", text(&compared));
+        },
+    },
+    Scene {
         name: "a download",
         often: &[],
         once: &["get.send", "get.answered", "fetch.send", "fetch.answered"],
@@ -367,6 +425,20 @@ fn with_files(names: &[&str]) -> Stage {
     let stage = Stage::new();
     for name in names {
         stage.write(name, format!("content of {name}"));
+    }
+    stage.sync();
+    stage
+}
+
+/// Two cases with two files each.
+fn two_cases() -> Stage {
+    let mut stage = Stage::new();
+    stage.case = "case_from = '^(?<case_id>[^/]+)/'".to_owned();
+    let other = stage.sandbox.add_case(NewCase::titled("another")).case_id;
+    for case in [DEMO_CASE_ID, &other] {
+        for name in ["a.txt", "b.txt"] {
+            stage.write(&format!("{case}/{name}"), format!("content of {name}"));
+        }
     }
     stage.sync();
     stage
@@ -427,6 +499,7 @@ fn die(stage: &Stage, run: Run, point: &str) -> ExitStatus {
             command = get(stage);
             &mut command
         }
+        Run::Command(args, _) => command.args(args),
     };
     let mut child = spawn(stage, command, point);
     if let Run::Daemon(drive) = run {
@@ -476,7 +549,8 @@ fn recover(stage: &Stage, scene: &Scene, by_daemon: bool) {
 fn sweep(scene: &Scene, point: &str, second: bool) {
     let stage = (scene.stage)();
     (scene.change)(&stage);
-    let (nth, next) = (format!("{point}:2"), "recover.after");
+    let nth = format!("{point}:2");
+    let next = if let Run::Command(_, next) = scene.run { next } else { "recover.after" };
     let deaths = match second {
         false => vec![point],
         true if scene.often.contains(&point) => vec![nth.as_str()],

@@ -6,7 +6,8 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::common::{Daemon, Stage, text, wait};
@@ -16,14 +17,14 @@ const INNER: &str = "CASEDROP_TEST_INNER";
 
 /// Whether the scene is to be played: inside namespaces of its own for mounts and network. Outside, it is played there
 /// by another run of this test, or not at all.
-fn inside(name: &str) -> bool {
+pub fn inside(name: &str) -> bool {
     if std::env::var_os(INNER).is_some() {
         return true;
     }
     let unshare = || {
         let mut command = Command::new("unshare");
         // As a plain user, root only inside.
-        let root = rustix_is_root();
+        let root = is_root();
         command.args(if root { &["-m", "-n"][..] } else { &["-r", "-m", "-n"] }).args(["--propagation", "private"]);
         command
     };
@@ -48,25 +49,49 @@ fn inside(name: &str) -> bool {
     false
 }
 
-fn rustix_is_root() -> bool {
+pub fn is_root() -> bool {
     Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout == b"0\n")
 }
 
-fn sh(command: &str, paths: &[&Path]) -> Output {
+pub fn sh(command: &str, paths: &[&Path]) -> Output {
     Command::new("sh").args(["-c", command, "sh"]).args(paths).output().unwrap()
 }
 
-fn must(command: &str, paths: &[&Path]) {
+pub fn must(command: &str, paths: &[&Path]) {
     let output = sh(command, paths);
     assert!(output.status.success(), "{command}: {}", text(&output));
 }
 
+/// The same command, run by another one.
+pub fn through(tool: &str, args: &[&str], command: &Command) -> Command {
+    let mut wrapped = Command::new(tool);
+    wrapped.args(args).arg(command.get_program()).args(command.get_args()).env_clear().stdin(Stdio::null());
+    wrapped.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    wrapped
+}
+
+/// The same command without root's right to pass over permissions: what a service's own user may do.
+pub fn as_a_user(command: &Command) -> Command {
+    match is_root() {
+        true => through("setpriv", &["--bounding-set=-dac_override,-dac_read_search,-fowner"], command),
+        false => through("env", &[], command),
+    }
+}
+
+/// Starts the daemon by this command.
+pub fn start(stage: &Stage, mut command: Command) -> Daemon {
+    static STARTED: AtomicUsize = AtomicUsize::new(0);
+    let log = stage.dir.path().join(format!("started-{}.log", STARTED.fetch_add(1, Ordering::Relaxed)));
+    let child = command.arg("run").stdout(Stdio::null()).stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
+    Daemon::of(child, log)
+}
+
 /// Unmounts as an administrator does; the daemon must not keep the disk busy for longer than a look takes (L74).
-fn unmount(path: &Path, daemon: &Daemon) {
+pub fn unmount(path: &Path, daemon: &Daemon) {
     wait("the disk is not busy", || sh("umount \"$1\"", &[path]).status.success(), || daemon.log());
 }
 
-fn often() -> Stage {
+pub fn often() -> Stage {
     let mut stage = Stage::new();
     stage.mirror.push_str("rescan = \"1s\"\n");
     stage

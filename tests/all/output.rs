@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use casedrop_sandbox::{Fault, FaultKind, Op, Scan, Verdict};
 
-use crate::common::{Daemon, Stage, secret_in, text};
+use crate::common::{Daemon, Stage, secret_in, text, wait};
 
 /// A command as somebody runs it who looks for a fault.
 fn traced(stage: &Stage, args: &[&str]) -> Command {
@@ -143,6 +143,45 @@ fn invariant_23_nothing_is_given_away_as_text() {
 #[test]
 fn invariant_23_nothing_is_given_away_as_json() {
     a_pass_and_every_command("json");
+}
+
+/// A mistake in the program while an upload's URL and the credentials are at hand: in the delivery's own task, and in
+/// the one that sends the body. The message, its backtrace and what is kept of it give nothing away; the others are
+/// delivered, and the file itself after a restart, once.
+#[test]
+fn invariant_23_a_panic_in_the_middle_of_an_upload_gives_nothing_away() {
+    for point in ["put.send", "put.middle", "put.answered"] {
+        let mut stage = Stage::new();
+        stage.limits.push_str("[log]\nlevel = \"trace\"\n");
+        for name in ["a.txt", "b.txt", "c.txt"] {
+            stage.write(name, name.repeat(60_000));
+        }
+        let path = stage.dir.path().join("panicked.log");
+        let mut command = traced(&stage, &["run"]);
+        command.env("CASEDROP_CRASH", format!("{point}:1:panic")).stderr(fs::File::create(&path).unwrap());
+        let daemon = Daemon::of(command.spawn().unwrap(), path);
+        let visible = || stage.visible().len();
+        wait("the others are delivered", || visible() >= 2, || daemon.log());
+        stage.marker("later.txt");
+        let log = daemon.log();
+        let told = format!("CASEDROP_CRASH at {point}");
+        assert!(log.contains("panicked at") && log.contains(&told), "{point}: no panic is in the log: {log}");
+        assert!(log.contains("stack backtrace"), "{point}: {log}");
+        stage.scan(log.as_bytes());
+        assert!(daemon.stop().success());
+
+        let daemon = stage.daemon();
+        daemon.wait_ready();
+        for name in ["a.txt", "b.txt", "c.txt"] {
+            stage.run(&["retry", stage.path(name).to_str().unwrap()]);
+        }
+        stage.wait_attached();
+        stage.assert_settled(daemon);
+        stage.assert_equal();
+        for args in [&["list"][..], &["why", "a.txt"], &["log"]] {
+            stage.finish(&mut traced(&stage, args));
+        }
+    }
 }
 
 #[test]

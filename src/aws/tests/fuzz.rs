@@ -12,10 +12,12 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use super::super::{Body, Client, Failure, Grant, Next, Op, StartRequest};
+use super::super::{Body, Client, Failure, Grant, Next, Op, Remote, StartRequest};
 use super::{case, client, file};
+use crate::core::model::MirrorId;
+use crate::core::reference::{CaseRef, Reference, id_field, outcome};
 use crate::host::time::Instant;
-use crate::types::{ClientToken, PresignedUrl};
+use crate::types::{CaseArn, ClientToken, PresignedUrl, UnixMillis};
 
 /// Cases of each property in the normal run.
 const CASES: u32 = 300;
@@ -23,6 +25,8 @@ const CASES: u32 = 300;
 const PATIENCE: Duration = Duration::from_secs(15);
 /// In answers as they might come, and never in what is shown.
 const SECRET: &str = "X-Amz-Signature=URLSECRET";
+
+const DOMAIN: &str = "arn:aws:cases:eu-west-2:123456789012:domain/d-1";
 
 /// Whole answers as Connect and Cases give them.
 fn sound(op: Op) -> Value {
@@ -65,8 +69,28 @@ fn sound(op: Op) -> Value {
         Op::ListDomains => json!({
             "domains": [{"domainId": "d-1", "domainArn": "arn:aws:cases:eu-west-2:1:domain/d-1", "name": "n"}],
         }),
-        _ => json!({}),
+        Op::SearchCases => json!({
+            "cases": [{"caseId": "c-1", "templateId": "t-1", "fields": case_fields()}],
+            "totalCount": 1, "nextToken": "",
+        }),
+        Op::GetCase => json!({"templateId": "t-1", "fields": case_fields()}),
+        Op::ListFields => json!({
+            "fields": [
+                {"fieldId": "reference_id", "fieldArn": "arn:f", "name": "n", "type": "Text", "namespace": "System"},
+                {"fieldId": "colour", "fieldArn": "arn:g", "name": "n", "type": "Text", "namespace": "Custom"},
+            ],
+        }),
+        // They answer with nothing, or with bytes.
+        Op::Complete | Op::Delete | Op::Put | Op::Fetch => json!({}),
     }
+}
+
+/// What is told of a case whose reference is asked for.
+fn case_fields() -> Value {
+    let field = |(id, text): (&str, &str)| json!({"id": id, "value": {"stringValue": text}});
+    let fields =
+        [("reference_number", "12345678"), ("title", "a title"), ("status", "open"), ("reference_id", "CLM-1")];
+    fields.map(field).into()
 }
 
 /// Values of every type, large and small.
@@ -266,22 +290,35 @@ async fn call(client: &Client, url: &str, op: Op) -> Result<String, Failure> {
         Op::BatchGet => {
             let answers = client.statuses(&case, std::slice::from_ref(&file)).await?;
             assert!(answers.len() == 1 && answers[0].0 == file, "one answer for each question");
-            String::new()
+            format!("known: {}", matches!(answers[0].1, Remote::Known(_)))
         }
         Op::Get => format!("{:?}", client.download(&case, &file).await?),
         Op::Delete => format!("{:?}", client.delete(&case, &file).await?),
         Op::Describe => format!("{:?}", client.attached_files_configuration().await?.max_size),
         Op::SearchRelated => {
-            client.case_files(&case).await?;
-            String::new()
+            format!("{} files", client.case_files(&case).await?.len())
         }
         Op::SearchCases => {
-            let terms = [("reference_number".to_owned(), "12345678".to_owned())];
-            format!("{:?}", client.search_cases("d-1", &terms, Some("reference_id")).await?)
+            let number = Reference::new("12345678").unwrap();
+            let terms = number.terms(Some("reference_id"));
+            let (hits, total) = client.search_cases("d-1", &terms, Some("reference_id")).await?;
+            // What is made of it ends in the verdict of a file.
+            let mut known = CaseRef::fresh(MirrorId(1), number.clone(), DOMAIN, UnixMillis(0));
+            known.learn(outcome(&number, &hits, Some(total)), UnixMillis(1));
+            match known.resolved() {
+                Ok(case) => format!("found {case}"),
+                Err(why) => format!("{}: {}", why.reason, why.note.unwrap_or_default()),
+            }
         }
-        Op::GetCase => format!("{:?}", client.case_state(&case).await?),
-        Op::ListFields => format!("{:?}", client.case_fields("d-1").await?),
-        Op::ListDomains => client.domain_arn("d-1").await.map(|_| String::new())?,
+        Op::GetCase => client.case_state(&case).await?.to_string(),
+        Op::ListFields => {
+            let fields = client.case_fields("d-1").await?;
+            format!("{:?}", id_field(fields.iter().map(|(id, system)| (id.as_str(), *system))))
+        }
+        Op::ListDomains => {
+            let domain = client.domain_arn("d-1").await?;
+            format!("a case there: {}", CaseArn::in_domain(&domain, "c-1").is_some())
+        }
         Op::Put => {
             let disk = tempfile::tempfile().unwrap();
             std::io::Write::write_all(&mut &disk, b"hello").unwrap();
@@ -297,6 +334,33 @@ async fn call(client: &Client, url: &str, op: Op) -> Result<String, Failure> {
             String::new()
         }
     })
+}
+
+/// The answers that are altered below are understood as they stand: what is behind the parser is reached.
+#[tokio::test]
+async fn a_sound_answer_of_each_operation_is_understood() {
+    let said = Arc::new(Mutex::new(Vec::new()));
+    let url = responder(Arc::clone(&said)).await;
+    let client = client(&url).await;
+    for op in Op::ALL {
+        let body = sound(op).to_string();
+        let whole = format!("HTTP/1.1 200 X\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        *said.lock().unwrap() = whole.into_bytes();
+        let told = call(&client, &url, op).await.unwrap_or_else(|failure| panic!("{op}: {failure}"));
+        let expected = match op {
+            Op::Start => "f-1",
+            Op::Get => "Approved",
+            Op::Describe => "Some(20971520)",
+            Op::SearchCases => "found arn:aws:cases:eu-west-2:123456789012:domain/d-1/case/c-1",
+            Op::GetCase => "c-1 (open, \"a title\")",
+            Op::ListFields => "Some(\"reference_id\")",
+            Op::BatchGet => "known: true",
+            Op::SearchRelated => "1 files",
+            Op::ListDomains => "a case there: true",
+            Op::Complete | Op::Delete | Op::Put | Op::Fetch => "",
+        };
+        assert!(told.contains(expected), "{op}: {told}");
+    }
 }
 
 #[test]
@@ -327,6 +391,7 @@ fn no_answer_of_any_operation_does_harm() {
                     (format!("{:?}", failure.next), format!("{failure} {failure:?}"))
                 }
             };
+            prop_assert!(!shown.contains(char::is_control), "{shown:?}");
             prop_assert!(!shown.contains("URLSECRET") && !shown.contains("SECRETKEYTEST"), "{shown}");
             *counted.lock().unwrap().entry(word).or_default() += 1;
             Ok(())

@@ -2,7 +2,7 @@
 
 use super::super::{EventFilter, JournalError, NewAttachment, View};
 use super::support::*;
-use crate::core::model::{EventKind, MirrorId, Stage, Verdict, Version};
+use crate::core::model::{AttachmentId, EventKind, MirrorId, Stage, Verdict, Version};
 use crate::types::{CaseArn, UnixMillis};
 
 fn named(rows: &[crate::core::model::FileRow]) -> Vec<String> {
@@ -332,6 +332,24 @@ fn ask_all(view: &View, mirror: MirrorId) -> Result<(), JournalError> {
     view.history_of(mirror, &p)?;
     view.events(&EventFilter { after_id: Some(1), limit: Some(1), ..Default::default() })?;
     view.last_event_id()?;
+    // The comparison with Connect, and `adopt`.
+    view.verification(mirror)?;
+    view.case_after(mirror, "")?;
+    view.is_on(mirror, &case(), at(1))?;
+    view.attachments_on(mirror, &case())?;
+    view.attachment(AttachmentId(1))?;
+    view.converted(AttachmentId(1))?;
+    view.is_closed(AttachmentId(1))?;
+    view.differences(mirror, 1)?;
+    view.differences_on(mirror, &case())?;
+    view.differences_of(mirror, &p)?;
+    view.difference_counts(mirror)?;
+    view.is_lost()?;
+    view.attachment_by_token(&token("t"))?;
+    view.unseen_count(mirror)?;
+    view.asked(mirror, &case())?;
+    view.found_on(mirror, &case())?;
+    view.case_ref(mirror, &crate::core::reference::Reference::new("12345678").unwrap())?;
     Ok(())
 }
 
@@ -352,7 +370,8 @@ fn no_question_of_the_daemon_walks_a_table_or_sorts() {
             .collect::<Result<_, _>>()
             .unwrap();
         for line in plan {
-            let whole = ["SCAN file", "SCAN attachment", "SCAN event"].iter().any(|t| line.starts_with(t))
+            let tables = ["SCAN file", "SCAN attachment", "SCAN event", "SCAN difference", "SCAN found", "SCAN asked"];
+            let whole = tables.iter().any(|t| line.starts_with(t))
                 && !line.contains("USING COVERING INDEX attachment_unsure")
                 && !line.contains("USING INDEX attachment_unsure");
             // The story of one file comes from two indexes and is short.

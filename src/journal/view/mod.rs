@@ -64,24 +64,8 @@ impl View {
             self.asked.borrow_mut().insert(sql.to_owned());
         }
         #[cfg(test)]
-        self.fail()?;
+        fail(&self.conn)?;
         self.conn.prepare_cached(sql)
-    }
-
-    /// The simulation's fault, if this statement is the one that fails.
-    #[cfg(test)]
-    fn fail(&self) -> rusqlite::Result<()> {
-        use crate::host::simulated::{StatementFault, statement};
-        let code = match statement() {
-            None => return Ok(()),
-            Some(StatementFault::Io) => rusqlite::ffi::SQLITE_IOERR_WRITE,
-            Some(StatementFault::Full) => {
-                // As SQLite does by itself, when there is a transaction.
-                let _ = self.conn.execute_batch("ROLLBACK");
-                rusqlite::ffi::SQLITE_FULL
-            }
-        };
-        Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None))
     }
 
     /// Turns an error of SQLite into one that names the journal and the remedy.
@@ -161,4 +145,20 @@ impl View {
 /// A limit as SQL takes it.
 fn limited(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+/// The simulation's fault, if the next statement is the one that fails.
+#[cfg(test)]
+pub(super) fn fail(conn: &Connection) -> rusqlite::Result<()> {
+    use crate::host::simulated::{StatementFault, statement};
+    let code = match statement() {
+        None => return Ok(()),
+        Some(StatementFault::Io) => rusqlite::ffi::SQLITE_IOERR_WRITE,
+        Some(StatementFault::Full) => {
+            // As SQLite does by itself, when there is a transaction.
+            let _ = conn.execute_batch("ROLLBACK");
+            rusqlite::ffi::SQLITE_FULL
+        }
+    };
+    Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None))
 }
