@@ -63,6 +63,15 @@ pub fn adopt(
     if taken == 0 {
         return Ok(0);
     }
+    // Queued by a look that did not know of the attachments: judged anew, not as a retry, and not sent before that,
+    // whatever the disk shows now.
+    if let Some(mut row) = tx.file(mirror, path)?
+        && matches!(row.verdict, Verdict::Queued | Verdict::Settling)
+    {
+        set_verdict(&mut row, Verdict::Settling, None, now);
+        row.next_attempt = None;
+        tx.put_file(&row)?;
+    }
     match seen {
         None => {}
         Some(Seen::Absent) => unseen(tx, mirror, path, rules, now)?,
@@ -75,11 +84,6 @@ pub fn adopt(
                 && (row.hash.is_none() || matches!(content, Content::Read(_)))
             {
                 row.stat = *stat;
-            }
-            if matches!(row.verdict, Verdict::Queued | Verdict::Settling) {
-                // Queued by a look that did not know of the attachments: judged anew, not as a retry.
-                set_verdict(&mut row, Verdict::Settling, None, now);
-                row.next_attempt = None;
             }
             tx.put_file(&row)?;
             disk::look(tx, mirror, path, seen, route, rules, now)?;

@@ -113,7 +113,7 @@ async fn turn(world: &World, verifier: &Verifier) -> Result<bool, Trouble> {
 
 /// Whether a period has passed since the last whole comparison, or since the mirror was first considered.
 fn is_due(state: &Verification, period: Option<Duration>, now: UnixMillis) -> bool {
-    let last = state.ended_at.unwrap_or(state.since).max(state.since);
+    let last = state.ended_at.unwrap_or(state.since);
     // A clock that was set back must not put it off.
     period.is_some_and(|period| last > now || now.since(last) >= period)
 }
@@ -151,5 +151,9 @@ mod tests {
         assert!(!is_due(&new, None, at(1000)), "off");
         let done = Verification { ended_at: Some(at(20)), ..new };
         assert!(!is_due(&done, Some(day * 7), at(26)) && is_due(&done, Some(day * 7), at(27)));
+        // First considered under a clock that was years ahead: at once, and then once in a period.
+        let ahead = Verification { since: at(9_000), ended_at: None, ..done };
+        assert!(is_due(&ahead, Some(day * 7), at(20)));
+        assert!(!is_due(&Verification { ended_at: Some(at(20)), ..ahead }, Some(day * 7), at(21)));
     }
 }

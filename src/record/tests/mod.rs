@@ -1,5 +1,6 @@
 //! Whole lives on a real journal.
 
+mod adoption;
 mod attempts;
 mod endings;
 mod ingest;
