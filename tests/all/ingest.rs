@@ -45,8 +45,9 @@ pub fn tree(folder: &Path) -> BTreeMap<String, String> {
             let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
             if entry.file_type().unwrap().is_dir() {
                 collect(&entry.path(), &format!("{name}/"), into);
-            } else {
-                into.insert(name, sha256(&fs::read(entry.path()).unwrap()));
+            } else if let Ok(content) = fs::read(entry.path()) {
+                // One that is being moved may be gone since the folder was listed.
+                into.insert(name, sha256(&content));
             }
         }
     }
