@@ -205,6 +205,17 @@ fn fail_the_journal(stage: &Stage, daemon: &Daemon) -> Option<Child> {
     (!refused).then_some(child)
 }
 
+/// What users do while the journal takes no write, long enough for settling, a pass and the grace.
+fn work_meanwhile(stage: &Stage, daemon: &Daemon) {
+    for n in 0..5 {
+        stage.write(&format!("{n}.txt"), format!("content {n}"));
+    }
+    fs::remove_file(stage.path("known.txt")).unwrap();
+    wait("it says so", || lines(daemon, NO_JOURNAL) == 1, || daemon.log());
+    let told = std::time::Instant::now();
+    wait("a while", || told.elapsed() > Duration::from_secs(4), String::new);
+}
+
 #[test]
 fn a_journal_that_takes_no_write_for_a_while_stops_new_work_and_nothing_else() {
     let stage = often();
@@ -219,14 +230,7 @@ fn a_journal_that_takes_no_write_for_a_while_stops_new_work_and_nothing_else() {
         println!("NOT RUN: no strace(1) here that may make calls fail");
         return;
     };
-    for n in 0..5 {
-        stage.write(&format!("{n}.txt"), format!("content {n}"));
-    }
-    fs::remove_file(stage.path("known.txt")).unwrap();
-    wait("it says so", || lines(&daemon, NO_JOURNAL) == 1, || daemon.log());
-    // Long enough for settling, a pass and the grace.
-    let told = std::time::Instant::now();
-    wait("a while", || told.elapsed() > Duration::from_secs(4), String::new);
+    work_meanwhile(&stage, &daemon);
     let starts = stage.count(Op::StartAttachedFileUpload);
     assert_eq!((starts, stage.count(Op::DeleteAttachedFile)), (2, 0), "no call without a row: {}", daemon.log());
     fault.kill().unwrap();
@@ -260,13 +264,7 @@ fn a_journal_whose_disk_is_given_up_is_waited_for_and_lost_nothing() {
     let daemon = stage.daemon();
     stage.wait_attached();
     must("mount -o remount,abort \"$1\"", &[&state]);
-    for n in 0..5 {
-        stage.write(&format!("{n}.txt"), format!("content {n}"));
-    }
-    fs::remove_file(stage.path("known.txt")).unwrap();
-    wait("it says so", || lines(&daemon, NO_JOURNAL) == 1, || daemon.log());
-    let told = std::time::Instant::now();
-    wait("a while", || told.elapsed() > Duration::from_secs(4), String::new);
+    work_meanwhile(&stage, &daemon);
     assert_eq!(stage.changes().len(), 3, "the calls for the one file: {}", daemon.log());
     assert_eq!(stage.verdict("known.txt"), "attached", "what is known can be read");
     daemon.stop();
