@@ -38,11 +38,17 @@ impl Observation {
         Self { path, seen, beside: Beside::Nothing, sidecar: None }
     }
 
+    /// Of a path that is gone.
+    pub fn absent(path: RelPath, scope: &Scope) -> Self {
+        let seen = scope.rule(&path, false).map_or(Seen::Absent, Seen::AbsentOutOfScope);
+        Self::bare(path, seen)
+    }
+
     /// Of a path, with its sidecar where that can matter.
     pub fn with_sidecar(root: &Root, mirror: &Mirror, path: RelPath, seen: Seen) -> Self {
         let (beside, sidecar) = match &seen {
             Seen::Present(..) => sidecar(root, &mirror.config, &path),
-            Seen::Absent | Seen::OutOfScope(_) => (Beside::Nothing, None),
+            Seen::Absent | Seen::AbsentOutOfScope(_) | Seen::OutOfScope(_) => (Beside::Nothing, None),
         };
         Self { path, seen, beside, sidecar }
     }

@@ -173,7 +173,7 @@ fn absences(
     let released = u64::from(reader.mirror(id)?.map_or(0, |row| row.released));
     let (mut due, mut newly) = (Vec::new(), 0);
     for path in &pass.absent {
-        let observation = Observation::bare(path.clone(), Seen::Absent);
+        let observation = Observation::absent(path.clone(), &mirror.config.scope);
         match decide(root, mirror, reader, say.looked_up, observation)? {
             (observation, Step::DeleteDue) => due.push(observation.path),
             (observation, step) => {
@@ -217,7 +217,7 @@ fn decide(
         Seen::Present(..) => {
             route(mirror, reader, looked_up, &observation.path, &observation.beside)?.map(|routed| routed.target)
         }
-        Seen::Absent | Seen::OutOfScope(_) => Err(Unrouted::new(UnroutedReason::NoMatch)),
+        Seen::Absent | Seen::AbsentOutOfScope(_) | Seen::OutOfScope(_) => Err(Unrouted::new(UnroutedReason::NoMatch)),
     };
     let target = target.as_ref();
     for _ in 0..3 {

@@ -204,7 +204,7 @@ async fn one(mirror: &Mirror, local: &Local, path: RelPath, tagged: Vec<Tagged>,
 fn fate(seen: Option<&Seen>, read: Option<Version>, arranged: &Arranged) -> Fate {
     let chosen = arranged.chosen().map(|one| one.version);
     match (seen, read) {
-        (Some(Seen::Absent), _) => Fate::Unseen,
+        (Some(Seen::Absent | Seen::AbsentOutOfScope(_)), _) => Fate::Unseen,
         (Some(Seen::OutOfScope(_)), _) => Fate::Ignored,
         (None, _) | (Some(Seen::Present(..)), None) => Fate::Unread,
         (Some(Seen::Present(..)), Some(version)) if chosen == Some(version) => Fate::Attached,

@@ -30,6 +30,8 @@ pub enum Seen {
     OutOfScope(String),
     /// Not there, and its folder was listed completely below a healthy root.
     Absent,
+    /// The same, of a path that casedrop leaves alone; the text is the rule.
+    AbsentOutOfScope(String),
 }
 
 /// What is known of a present file's content.
@@ -195,8 +197,9 @@ pub fn decide(seen: &Seen, target: Result<&Target, &Unrouted>, known: &Known, ru
     }
     match seen {
         Seen::OutOfScope(rule) => out_of_scope(rule, known),
-        Seen::Absent if rules.ingest => missing(known, rules, now),
-        Seen::Absent => absent(known, rules, now),
+        Seen::Absent | Seen::AbsentOutOfScope(_) if rules.ingest => missing(known, rules, now),
+        Seen::Absent => absent(None, known, rules, now),
+        Seen::AbsentOutOfScope(rule) => absent(Some(rule), known, rules, now),
         Seen::Present(stat, _) if rules.ingest && is_another(known, stat) => Step::Arrive { stat: *stat },
         Seen::Present(stat, content) => match target {
             Err(why) => unrouted(stat, content, why, known),
@@ -424,7 +427,8 @@ fn missing(known: &Known, rules: Rules, now: UnixMillis) -> Step {
     }
 }
 
-fn absent(known: &Known, rules: Rules, now: UnixMillis) -> Step {
+/// An absent file; `rule` takes its path out of scope.
+fn absent(rule: Option<&str>, known: &Known, rules: Rules, now: UnixMillis) -> Step {
     let Some(row) = &known.row else { return Step::Nothing };
     let scanning = known.under_way().is_some_and(|a| a.stage == Stage::Completed);
     let deleting = known.attachments.iter().any(|a| a.stage == Stage::Deleting && a.reason.as_deref() == Some(ABSENT));
@@ -435,6 +439,10 @@ fn absent(known: &Known, rules: Rules, now: UnixMillis) -> Step {
         // It left scope, by a rule or by the configuration, before it went away: no remote change (invariant 5). Or
         // it was never seen here, so its absence says nothing (LESSONS L28).
         return Step::Nothing;
+    }
+    if let Some(rule) = rule {
+        // It left scope while its grace ran, or before anybody saw that it had gone.
+        return out_of_scope(rule, known);
     }
     if known.is_kept() {
         let told = row.verdict == if scanning { Verdict::Scanning } else { Verdict::Attached };

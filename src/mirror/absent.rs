@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::{BATCH, MirrorLoop};
 use crate::core::model::{EventKind, HoldCode};
-use crate::core::plan::{self, Deletes, Seen};
+use crate::core::plan::{self, Deletes};
 use crate::crash::{self, Point};
 use crate::journal::{JournalError, NewEvent};
 use crate::observe::{Observation, Pass};
@@ -52,7 +52,7 @@ impl MirrorLoop {
         }
         let mut due = Vec::new();
         for batch in pass.absent.chunks(BATCH) {
-            let batch = batch.iter().map(|path| Observation::bare(path.clone(), Seen::Absent)).collect();
+            let batch = batch.iter().map(|path| Observation::absent(path.clone(), &self.mirror.config.scope)).collect();
             due.extend(self.plan(batch).await?);
         }
         let id = self.mirror.id;

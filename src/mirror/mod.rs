@@ -580,7 +580,7 @@ impl MirrorLoop {
         });
         self.second_looks.extend(folders.await.unwrap_or_default().into_iter().map(|folder| (again, folder)));
         for batch in pass.absent.chunks(BATCH) {
-            let batch = batch.iter().map(|path| Observation::bare(path.clone(), Seen::Absent)).collect();
+            let batch = batch.iter().map(|path| Observation::absent(path.clone(), &self.mirror.config.scope)).collect();
             // A grace may begin here; only a full pass ends it.
             self.plan(batch).await?;
         }

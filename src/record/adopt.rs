@@ -74,7 +74,7 @@ pub fn adopt(
     }
     match seen {
         None => {}
-        Some(Seen::Absent) => unseen(tx, mirror, path, rules, now)?,
+        Some(Seen::Absent | Seen::AbsentOutOfScope(_)) => unseen(tx, mirror, path, rules, now)?,
         Some(seen) => {
             let mut row = match tx.file(mirror, path)? {
                 Some(row) => row,

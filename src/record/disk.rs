@@ -30,7 +30,7 @@ pub fn look(
     // What is absent or out of scope needs no case, and a look at it asks for none.
     let target = match seen {
         Seen::Present(..) => route(path)?,
-        Seen::Absent | Seen::OutOfScope(_) => Err(Unrouted::new(UnroutedReason::NoMatch)),
+        Seen::Absent | Seen::AbsentOutOfScope(_) | Seen::OutOfScope(_) => Err(Unrouted::new(UnroutedReason::NoMatch)),
     };
     let view = known(tx, mirror, path, seen, rules)?;
     let step = plan::decide(seen, target.as_ref(), &view, rules, now);

@@ -275,6 +275,14 @@ fn invariant_5_leaving_scope_or_route_is_noted_once_and_deletes_nothing() {
     assert_eq!(step(&out("junk"), &ignored(here())), Step::Nothing);
     assert_eq!(step(&out("size"), &ignored(here())), Step::Ignore { rule: "size".into() });
     assert_eq!(step(&Seen::Absent, &ignored(here())), Step::Nothing, "it left scope before it went away");
+    let gone = Seen::AbsentOutOfScope("junk".into());
+    let waiting = FileRow { absent_since: Some(UnixMillis(NOW.0 - 2 * GRACE_MS)), ..here() };
+    for row in [here(), waiting] {
+        let left = Step::Ignore { rule: "junk".into() };
+        assert_eq!(step(&gone, &known(Some(row), approved())), left, "it left scope before its delete was announced");
+    }
+    assert_eq!(step(&gone, &ignored(here())), Step::Nothing);
+    assert_eq!(step(&gone, &known(Some(here()), vec![])), Step::Forget, "nothing is attached");
 
     let why = Unrouted::new(UnroutedReason::NoMatch);
     let lost = |known: &Known| decide(&unread(1), Err(&why), known, rules(true), NOW);
@@ -426,6 +434,7 @@ fn any_seen() -> impl Strategy<Value = Seen> {
         (0_u8..3, content).prop_map(|(n, content)| Seen::Present(stat(n), content.unwrap_or(Content::Read(hash(n))))),
         prop::sample::select(vec!["junk", "size"]).prop_map(|rule| Seen::OutOfScope(rule.into())),
         Just(Seen::Absent),
+        Just(Seen::AbsentOutOfScope("junk".into())),
     ]
 }
 
@@ -444,6 +453,7 @@ proptest! {
         prop_assert_eq!(&step, &decide(&seen, route, &known, rules(propagate), NOW), "invariant 14");
         let of_its_kind = match &seen {
             Seen::OutOfScope(_) => matches!(step, Step::Nothing | Step::Ignore { .. }),
+            Seen::AbsentOutOfScope(_) => matches!(step, Step::Nothing | Step::Ignore { .. } | Step::Forget),
             Seen::Absent => matches!(
                 step,
                 Step::Nothing | Step::BeginGrace { .. } | Step::Keep | Step::DeleteDue | Step::Forget
