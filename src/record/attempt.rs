@@ -359,10 +359,26 @@ fn wait(tx: &Tx<'_>, mut attachment: Attachment, pause: Duration, failure: &Fail
     if !matches!(failure.next, Next::Throttled | Next::Offline | Next::Credentials) {
         try_event(tx, &attachment, failure, now)?;
     }
+    if !is_wanted(tx, &attachment)? {
+        return abandon(tx, &mut attachment, NOT_WANTED, now);
+    }
     tx.put_attachment(&attachment, now)?;
     let Some(mut row) = tx.file_of(&attachment)? else { return Ok(()) };
     queue_again(&mut row, at, failure, now);
     tx.put_file(&row)
+}
+
+/// Why an attempt ends that [`is_wanted`] no more.
+pub(super) const NOT_WANTED: &str = "the file was parked, left scope, or went away meanwhile";
+
+/// Whether anybody takes a planned attempt up again: not, if its file was parked, left scope, or was gone and kept, while
+/// its start call was in flight.
+pub(super) fn is_wanted(tx: &Tx<'_>, attachment: &Attachment) -> Result<bool> {
+    Ok(tx.file_of(attachment)?.is_none_or(|row| match row.verdict {
+        Verdict::Ignored(_) | Verdict::Unrouted(_) | Verdict::Parked(_) => false,
+        Verdict::Attached => row.absent_since.is_none(),
+        _ => true,
+    }))
 }
 
 fn queue_again(row: &mut FileRow, at: UnixMillis, failure: &Failure, now: UnixMillis) {

@@ -120,7 +120,7 @@ fn apply(
             let mut row = row();
             arrived(tx, &mut row, view, stat, now)?;
             returned(tx, &mut row, now)?;
-            give_up_waiting(tx, view, now)?;
+            give_up_waiting(tx, view, "the file left scope", now)?;
             set_verdict(&mut row, Verdict::Settling, Some(note.clone()), now);
             tx.put_file(&row)
         }
@@ -200,6 +200,7 @@ fn apply(
             let mut row = row();
             returned(tx, &mut row, now)?;
             give_up_other_content(tx, view, stat.size, *hash, now)?;
+            give_up_waiting(tx, view, "the file is parked", now)?;
             // What could not be read keeps what was known of it, so that a later look can tell it from then. Else
             // stat and hash are of one look: an old hash beside a new size would be a version that never was.
             if *code != ParkCode::Unreadable || row.hash.is_none() {
@@ -212,7 +213,7 @@ fn apply(
             tx.put_file(&row)
         }
         Step::Ignore { rule } => {
-            give_up_waiting(tx, view, now)?;
+            give_up_waiting(tx, view, "the file left scope", now)?;
             let mut row = row();
             if row.absent_since.take().is_some() {
                 forget_keep(tx, &row, now)?;
@@ -222,7 +223,7 @@ fn apply(
             tx.put_file(&row)
         }
         Step::Unroute { stat, hash, why } => {
-            give_up_waiting(tx, view, now)?;
+            give_up_waiting(tx, view, "the file left scope", now)?;
             let mut row = row();
             arrived(tx, &mut row, view, stat, now)?;
             if row.absent_since.take().is_some() {
@@ -261,17 +262,11 @@ fn apply(
             tx.put_file(&row)
         }
         Step::Keep => {
+            give_up_waiting(tx, view, "the file is gone", now)?;
             let mut row = row();
             row.absent_since.get_or_insert(now);
             // Only what is approved counts as attached (invariant 11).
             let scanning = view.under_way().is_some_and(|a| a.stage == Stage::Completed);
-            // What stood here last may never have been read (too large, say): what is kept is what was sent.
-            if row.hash.is_none()
-                && let Some(kept) = view.under_way().filter(|_| scanning).or(view.approved())
-            {
-                row.stat.size = kept.version.size;
-                row.hash = Some(kept.version.hash);
-            }
             let verdict = if scanning { Verdict::Scanning } else { Verdict::Attached };
             // What stood there last may never have been read (too large, unreadable): the row tells what is kept.
             if row.hash.is_none()
@@ -381,11 +376,11 @@ fn returned(tx: &Tx<'_>, row: &mut FileRow, now: UnixMillis) -> Result<()> {
     Ok(())
 }
 
-/// Ends attempts that wait for their next try, of a file that left scope: nobody would take them up again. What is
-/// in flight is let through (invariant 5).
-fn give_up_waiting(tx: &Tx<'_>, view: &Known, now: UnixMillis) -> Result<()> {
+/// Ends attempts that wait for their next try, of a file that is parked, left scope, or is gone and kept: nobody would
+/// take them up again, or not for long. What is in flight is let through (invariant 5).
+fn give_up_waiting(tx: &Tx<'_>, view: &Known, why: &str, now: UnixMillis) -> Result<()> {
     for attachment in view.attachments.iter().filter(|a| a.stage == Stage::Planned && !a.start_open) {
-        abandon(tx, &mut attachment.clone(), "the file left scope", now)?;
+        abandon(tx, &mut attachment.clone(), why, now)?;
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::attempt::{NOT_WANTED, is_wanted};
 use super::preflight::BY_HAND;
 use super::{Result, abandon, note, set_verdict};
 use crate::core::model::{
@@ -63,6 +64,10 @@ pub fn rest(tx: &Tx<'_>, id: AttachmentId, rest: Duration, now: UnixMillis) -> R
 fn cut_off(tx: &Tx<'_>, mut attachment: Attachment, why: &str, now: UnixMillis) -> Result<bool> {
     match attachment.stage {
         Stage::Planned => {
+            if !is_wanted(tx, &attachment)? {
+                abandon(tx, &mut attachment, NOT_WANTED, now)?;
+                return Ok(true);
+            }
             if attachment.start_open {
                 attachment.start_open = false;
                 attachment.unsure_since = Some(now);

@@ -4,8 +4,8 @@ use super::super::MOST_FAILED_ATTEMPTS;
 use super::super::*;
 use super::support::*;
 use crate::aws::Next;
-use crate::core::model::ParkCode;
-use crate::core::plan::Step;
+use crate::core::model::{AttachmentId, ParkCode, Stage};
+use crate::core::plan::{Content, Seen, Step};
 use crate::types::FileId;
 
 #[test]
@@ -207,6 +207,46 @@ fn a_failed_call_on_a_stored_attempt_is_journaled_with_its_next_try() {
         assert_eq!((a.stage, a.tries, a.next_attempt), (Stage::Stored, 1, Some(at(w.now.get() + 1_000))));
         try_again(w.tx, id, &failure(Next::Offline, true), 1.0, w.now())?;
         assert_eq!(w.attachment(id)?.tries, 1, "the weather uses up no try");
+        Ok(())
+    });
+}
+
+#[test]
+fn what_nobody_takes_up_again_is_given_up_and_swept() {
+    on_journal(|w| {
+        type End<'a> = &'a dyn Fn(AttachmentId) -> Result<()>;
+        let lost: End<'_> = &|id| start_failed(w.tx, id, &failure(Next::Retry, false), 1.0, w.now());
+        let stopped: End<'_> = &|_| recover(w.tx, w.now()).map(drop);
+        let leaves = |path: &str| w.look(path, &Seen::OutOfScope("junk".into()), false);
+        let goes = |path: &str| w.look(path, &Seen::Absent, false);
+        let unreadable = Seen::Present(stat(2, 1), Content::Unreadable("denied".into()));
+        let shuts = |path: &str| w.look(path, &unreadable, false);
+        type Look<'a> = &'a dyn Fn(&str) -> Result<Step>;
+        let all: [(&str, Look<'_>, End<'_>, bool); 9] = [
+            ("left, then lost", &leaves, lost, true),
+            ("left, then stopped", &leaves, stopped, true),
+            ("gone, then lost", &goes, lost, true),
+            ("gone, then stopped", &goes, stopped, true),
+            ("parked, then lost", &shuts, lost, true),
+            ("parked, then stopped", &shuts, stopped, true),
+            ("lost, then parked", &shuts, lost, false),
+            ("lost, then left", &leaves, lost, false),
+            ("lost, then gone", &goes, lost, false),
+        ];
+        for (path, look, end, look_first) in all {
+            w.bring(path, 1, Stage::Approved)?;
+            let id = w.bring(path, 2, Stage::Planned)?;
+            if look_first {
+                look(path)?;
+                assert_eq!(w.stage(id)?, Stage::Planned, "what is in flight is let through");
+                end(id)?;
+            } else {
+                end(id)?;
+                look(path)?;
+            }
+            let a = w.attachment(id)?;
+            assert_eq!((a.stage, a.start_open, a.unsure_since), (Stage::Abandoned, false, Some(w.now())), "{path}");
+        }
         Ok(())
     });
 }

@@ -18,6 +18,7 @@ const NOW: i64 = 1_000_000;
 #[derive(Debug, Clone)]
 enum Shown {
     Absent,
+    AbsentOutOfScope,
     File(u8),
     TooLarge,
     Unreadable,
@@ -69,6 +70,7 @@ fn any_verdict() -> impl Strategy<Value = Verdict> {
 fn any_state() -> impl Strategy<Value = State> {
     let shown = prop_oneof![
         2 => Just(Shown::Absent),
+        1 => Just(Shown::AbsentOutOfScope),
         4 => (0_u8..4).prop_map(Shown::File),
         1 => Just(Shown::TooLarge),
         1 => Just(Shown::Unreadable),
@@ -89,8 +91,15 @@ fn any_state() -> impl Strategy<Value = State> {
         .prop_map(|(content, stage, open, reason)| Attached { content, stage, open, reason });
     (shown, prop::option::weighted(0.9, row), prop::collection::vec(attached, 0..4), any::<bool>()).prop_map(
         |(shown, row, mut attached, propagate)| {
-            // What the walk of `walk.rs` holds for every course: one attempt under way, one visible attachment.
+            // What the walk of `walk.rs` holds for every course: one attempt under way, one visible attachment, and
+            // none that waits for a next try of a file that is parked, left scope, or is gone and kept.
             let (mut under_way, mut visible) = (false, false);
+            let given_up = row.as_ref().is_some_and(|row| match row.verdict {
+                Verdict::Ignored(_) | Verdict::Unrouted(_) | Verdict::Parked(_) => true,
+                Verdict::Attached => row.absent.is_some(),
+                _ => false,
+            });
+            attached.retain(|a| !(given_up && a.stage == Stage::Planned && !a.open));
             attached.retain(|a| {
                 let again = (a.stage.is_under_way() && under_way) || (a.stage == Stage::Approved && visible);
                 under_way |= a.stage.is_under_way();
@@ -171,6 +180,7 @@ fn plan(world: &World<'_, '_>, state: &State) -> Result<Vec<Step>> {
     let present = |stat: Stat, content| Seen::Present(stat, content);
     let seen = |read: bool| match state.shown {
         Shown::Absent => Seen::Absent,
+        Shown::AbsentOutOfScope => Seen::AbsentOutOfScope("junk".into()),
         Shown::OutOfScope(rule) => Seen::OutOfScope(rule.into()),
         Shown::File(content) => {
             present(stat(content, 1), if read { Content::Read(hash(content)) } else { Content::Unread })

@@ -99,10 +99,19 @@ struct Walk<'w, 't, 'c> {
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Disk {
     Absent,
-    File { content: u8, touch: i64 },
-    TooLarge { touch: i64 },
-    Unreadable { touch: i64 },
+    File {
+        content: u8,
+        touch: i64,
+    },
+    TooLarge {
+        touch: i64,
+    },
+    Unreadable {
+        touch: i64,
+    },
     OutOfScope,
+    /// Gone, and its path left scope.
+    AbsentOutOfScope,
 }
 
 impl Walk<'_, '_, '_> {
@@ -111,6 +120,7 @@ impl Walk<'_, '_, '_> {
         match self.disk {
             Disk::Absent => Seen::Absent,
             Disk::OutOfScope => Seen::OutOfScope("junk".into()),
+            Disk::AbsentOutOfScope => Seen::AbsentOutOfScope("junk".into()),
             Disk::File { content, touch } => present(stat(content, touch), Content::Read(hash(content))),
             Disk::TooLarge { touch } => present(stat(200, touch), Content::TooLarge),
             Disk::Unreadable { touch } => present(stat(3, touch), Content::Unreadable("denied".into())),
@@ -216,7 +226,8 @@ impl Walk<'_, '_, '_> {
             }
             Event::Remove => self.disk = Disk::Absent,
             Event::Leave(true) => self.disk = Disk::OutOfScope,
-            Event::Leave(false) | Event::Look => self.look(false).map(drop)?,
+            Event::Leave(false) => self.disk = Disk::AbsentOutOfScope,
+            Event::Look => self.look(false).map(drop)?,
             Event::TooLarge => self.disk = Disk::TooLarge { touch },
             Event::Unreadable => self.disk = Disk::Unreadable { touch },
             Event::Read => self.settle().map(drop)?,
@@ -302,7 +313,7 @@ impl Walk<'_, '_, '_> {
             for a in self.world.attachments(FILE)? {
                 if a.stage == Stage::Completed {
                     self.answer(&a, Answer::Approved)?;
-                } else if a.stage != Stage::Abandoned {
+                } else if a.stage != Stage::Abandoned && (a.stage != Stage::Planned || a.start_open) {
                     self.answer(&a, Answer::Done)?;
                 }
             }
@@ -312,7 +323,7 @@ impl Walk<'_, '_, '_> {
             }
         }
         let all = self.world.attachments(FILE)?;
-        assert!(!all.iter().any(|a| a.stage == Stage::Deleting), "{all:?}");
+        assert!(!all.iter().any(|a| matches!(a.stage, Stage::Planned | Stage::Deleting)), "{all:?}");
         let row = self.world.row(FILE)?;
         let verdict = row.as_ref().map(|row| &row.verdict);
         match self.disk {
@@ -328,7 +339,7 @@ impl Walk<'_, '_, '_> {
                 assert!(matches!(verdict, Some(Verdict::Parked(ParkCode::Unreadable) | Verdict::Attached)), "{row:?}")
             }
             Disk::OutOfScope => assert!(matches!(verdict, Some(Verdict::Ignored(_)))),
-            Disk::Absent => match verdict {
+            Disk::Absent | Disk::AbsentOutOfScope => match verdict {
                 None => assert!(!all.iter().any(|a| a.stage.is_under_way() || a.stage == Stage::Approved)),
                 Some(Verdict::Ignored(_)) => {}
                 Some(verdict) => assert!(self.keep && *verdict == Verdict::Attached, "{row:?} {all:?}"),
