@@ -184,6 +184,8 @@ fn apply(
                 if attachment.stage == Stage::Approved {
                     attachment.reason = (!same_target).then(|| plan::MOVED.to_owned());
                     tx.put_attachment(&attachment, now)?;
+                } else if *same_target && !rules.ingest && is_refused(&attachment) {
+                    announce_delete(tx, &mut attachment, "refused, and its file has moved on", now)?;
                 }
             }
             note(tx, now, (mirror, from), None, EventKind::MovedAway, json!({ "text": "moved", "to": path }))?;
@@ -285,8 +287,7 @@ fn apply(
                 abandon(tx, &mut attachment.clone(), "the file is gone", now)?;
             }
             // A refused record has no content and nobody sees it, but it may count to the files of its case.
-            let refused = |a: &&Attachment| matches!(a.stage, Stage::Rejected | Stage::Failed);
-            for attachment in view.attachments.iter().filter(refused) {
+            for attachment in view.attachments.iter().filter(|a| is_refused(a)) {
                 announce_delete(tx, &mut attachment.clone(), "refused, and its file is gone", now)?;
             }
             note(
@@ -374,6 +375,11 @@ fn returned(tx: &Tx<'_>, row: &mut FileRow, now: UnixMillis) -> Result<()> {
         note(tx, now, (row.mirror, &row.path), None, EventKind::Returned, json!({ "text": "back again" }))?;
     }
     Ok(())
+}
+
+/// Whether its scan ended badly: nobody sees it, and its record may count to the files of its case.
+fn is_refused(attachment: &Attachment) -> bool {
+    matches!(attachment.stage, Stage::Rejected | Stage::Failed)
 }
 
 /// Ends attempts that wait for their next try, of a file that is parked, left scope, or is gone and kept: nobody would

@@ -145,6 +145,22 @@ fn a_move_back_before_the_replace_restores_what_was() {
 }
 
 #[test]
+fn a_move_back_from_a_name_that_was_refused_leaves_no_record_of_the_refusal() {
+    on_journal(|w| {
+        let id = w.bring("f", 1, Stage::Approved)?;
+        w.absent("f")?;
+        w.show("g", 1, 5)?;
+        let refused = w.attempt("g")?.id;
+        w.go(refused, Stage::Completed)?;
+        rejected(w.tx, refused, w.now())?;
+        w.absent("g")?;
+        assert!(matches!(w.show("f", 1, 6)?, Step::Move { same_target: true, .. }));
+        assert_eq!((w.stage(id)?, w.stage(refused)?), (Stage::Approved, Stage::Deleting));
+        Ok(())
+    });
+}
+
+#[test]
 fn invariant_2_a_delete_needs_two_absences_with_the_grace_between() {
     on_journal(|w| {
         let id = w.bring("f", 1, Stage::Approved)?;
