@@ -310,6 +310,9 @@ impl MirrorLoop {
             return Ok(false);
         };
         let Some(pass) = self.observe(Arc::clone(&root), None, pulse).await? else { return Ok(false) };
+        if self.mirror.end_hold(&self.world.journal, HoldCode::RootUnreadable).await? {
+            self.world.work.notify_one();
+        }
         self.weigh_changes().await?;
         self.report_unlisted(&pass).await?;
         let due = self.weigh_absent(&root, &pass).await?;
@@ -368,7 +371,8 @@ impl MirrorLoop {
             }
         };
         let mut ended = false;
-        for code in ROOT_HOLDS {
+        // One that cannot be read may open all the same: only a pass that listed it tells.
+        for code in ROOT_HOLDS.into_iter().filter(|code| *code != HoldCode::RootUnreadable) {
             ended |= self.mirror.end_hold(&self.world.journal, code).await?;
         }
         if ended {
