@@ -53,19 +53,24 @@ impl Body {
             return Ok((Stream { source: Source::One(Some(chunk)), left: self.size }, outcome));
         }
         let (sender, receiver) = mpsc::channel(IN_FLIGHT);
-        let result = outcome.clone();
         let size = self.size;
+        let pieces = Pieces { file: self.file, size, at: 0, hasher: Sha256::new(), outcome: outcome.clone() };
+        let stream = Stream { source: Source::Many(receiver), left: self.size };
+        #[cfg(test)]
+        if crate::host::simulated::is_on() {
+            tokio::spawn(send_simulated(pieces, sender));
+            return Ok((stream, outcome));
+        }
         // Ends by itself: with the file, with an error, or when the receiver is dropped.
-        #[expect(clippy::disallowed_methods, reason = "the simulation sends no file that is read in pieces")]
+        #[expect(clippy::disallowed_methods, reason = "it waits for its receiver; the simulation has its own")]
         tokio::task::spawn_blocking(move || {
-            if let Err(error) = read_large(&self.file, size, &sender, &result) {
-                let told = io::Error::new(error.kind(), error.to_string());
-                // The outcome stands before anybody can see the end of the stream.
-                result.set(Err(error));
-                let _ = sender.blocking_send(Err(told));
+            for piece in pieces {
+                if sender.blocking_send(piece).is_err() {
+                    break;
+                }
             }
         });
-        Ok((Stream { source: Source::Many(receiver), left: size }, outcome))
+        Ok((stream, outcome))
     }
 }
 
@@ -85,7 +90,7 @@ impl Outcome {
 
     /// Why the reading broke off, if the file was the cause.
     pub(super) fn file_error(&self) -> Option<&io::Error> {
-        self.0.get()?.as_ref().err().filter(|error| error.kind() != io::ErrorKind::BrokenPipe)
+        self.0.get()?.as_ref().err()
     }
 }
 
@@ -115,27 +120,66 @@ fn read_small(file: &File, size: u64) -> io::Result<(Bytes, Sent)> {
     Ok((Bytes::from(buffer), Sent { bytes: size, hash }))
 }
 
-fn read_large(file: &File, size: u64, sender: &mpsc::Sender<io::Result<Bytes>>, outcome: &Outcome) -> io::Result<()> {
-    let mut hasher = Sha256::new();
-    let mut at = 0;
-    while at < size {
-        let wanted = usize::try_from(size - at).unwrap_or(CHUNK).min(CHUNK);
+/// A file read chunk by chunk. The outcome stands before anybody can see the end of the stream.
+struct Pieces {
+    file: Arc<File>,
+    size: u64,
+    at: u64,
+    hasher: Sha256,
+    outcome: Outcome,
+}
+
+impl Pieces {
+    fn read(&mut self) -> io::Result<Bytes> {
+        #[cfg(test)]
+        crate::host::simulated::disk_call().map_err(io::Error::from)?;
+        let wanted = usize::try_from(self.size - self.at).unwrap_or(CHUNK).min(CHUNK);
         let mut buffer = vec![0; wanted];
-        let read = fill(file, &mut buffer, at)?;
+        let read = fill(&self.file, &mut buffer, self.at)?;
         if read < wanted {
-            return Err(shorter(at + read as u64, size));
+            return Err(shorter(self.at + read as u64, self.size));
         }
-        hasher.update(&buffer);
-        at += wanted as u64;
-        if at == size {
-            if fill(file, &mut [0], size)? != 0 {
-                return Err(longer(size));
+        self.hasher.update(&buffer);
+        self.at += wanted as u64;
+        if self.at == self.size {
+            if fill(&self.file, &mut [0], self.size)? != 0 {
+                return Err(longer(self.size));
             }
-            outcome.set(Ok(Sent { bytes: at, hash: ContentHash(hasher.finalize_reset().into()) }));
+            let hash = ContentHash(self.hasher.finalize_reset().into());
+            self.outcome.set(Ok(Sent { bytes: self.at, hash }));
         }
-        sender.blocking_send(Ok(Bytes::from(buffer))).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        Ok(Bytes::from(buffer))
     }
-    Ok(())
+}
+
+impl Iterator for Pieces {
+    type Item = io::Result<Bytes>;
+
+    /// Ends with the file or with its first error.
+    fn next(&mut self) -> Option<io::Result<Bytes>> {
+        if self.at >= self.size {
+            return None;
+        }
+        Some(self.read().map_err(|error| {
+            let told = io::Error::new(error.kind(), error.to_string());
+            self.outcome.set(Err(error));
+            self.at = self.size;
+            told
+        }))
+    }
+}
+
+/// In the simulation, time goes by between two pieces, in which the file can change and the process be killed.
+#[cfg(test)]
+async fn send_simulated(pieces: Pieces, sender: mpsc::Sender<io::Result<Bytes>>) {
+    use crate::host::{simulated, time};
+    for piece in pieces {
+        if sender.send(piece).await.is_err() {
+            break;
+        }
+        simulated::point("within a body").await;
+        time::sleep(std::time::Duration::from_millis(400)).await;
+    }
 }
 
 /// Reads until `buffer` is full or the file ends.

@@ -48,13 +48,15 @@ pub trait Wire: Send + Sync {
 
 thread_local! {
     static WIRE: RefCell<Option<Arc<dyn Wire>>> = const { RefCell::new(None) };
-    /// The clients of the libraries are dear to make and hold nothing of a run.
+    /// The clients of the libraries are dear to make, so that the processes of a simulation share them. They keep what
+    /// they believe of the service's clock: no other simulation may have them.
     static CLIENTS: RefCell<Option<(aws_sdk_connect::Client, aws_sdk_connectcases::Client, reqwest::Client)>> =
         const { RefCell::new(None) };
 }
 
 /// Sets the wire of this thread, or takes it away.
 pub fn set_wire(wire: Option<Arc<dyn Wire>>) {
+    CLIENTS.with(|it| *it.borrow_mut() = None);
     WIRE.with(|it| *it.borrow_mut() = wire);
 }
 
