@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, Waker};
@@ -78,6 +79,10 @@ struct State {
     disk_faults: u64,
     /// Done in the so-many-th call to the file system from now.
     race: Option<(u64, Box<dyn FnOnce()>)>,
+    /// Folders that cannot be listed, by device and inode, and since when.
+    shut: BTreeMap<(u64, u64), i64>,
+    /// Changes of files by their users, so that each has a time of its own.
+    changes: u64,
     /// Statements of the journal so far, and which one fails.
     statements: u64,
     statement_fault: Option<(u64, StatementFault)>,
@@ -125,6 +130,8 @@ impl Host {
             disk_faults_one_in: 0,
             disk_faults: 0,
             race: None,
+            shut: BTreeMap::new(),
+            changes: 0,
             statements: 0,
             statement_fault: None,
             points: 0,
@@ -157,10 +164,6 @@ impl Host {
 
     pub fn true_time(&self) -> i64 {
         true_time().unwrap()
-    }
-
-    pub fn wall_offset(&self) -> i64 {
-        with(|state| state.wall_offset).unwrap()
     }
 
     pub fn set_wall_offset(&self, ms: i64) {
@@ -257,6 +260,46 @@ pub fn true_time() -> Option<i64> {
 
 pub fn unix_millis() -> Option<i64> {
     with(|state| state.true_time() + state.wall_offset)
+}
+
+/// From now on the folder with this device and inode cannot be listed, as without the right to read it. What stands in
+/// it can be looked at by its name all the same.
+pub fn shut(folder: (u64, u64)) {
+    with(|state| {
+        let now = state.true_time();
+        state.shut.entry(folder).or_insert(now);
+    });
+}
+
+/// The folder can be listed again.
+pub fn open(folder: (u64, u64)) {
+    with(|state| state.shut.remove(&folder));
+}
+
+/// Since when the folder cannot be listed.
+pub fn shut_since(folder: (u64, u64)) -> Option<i64> {
+    with(|state| state.shut.get(&folder).copied()).flatten()
+}
+
+/// A folder is about to be listed.
+///
+/// # Errors
+/// It is [`shut`].
+pub fn listing(folder: impl AsFd) -> Result<(), Errno> {
+    if with(|state| state.shut.is_empty()).unwrap_or(true) {
+        return Ok(());
+    }
+    let stat = rustix::fs::fstat(folder)?;
+    shut_since((stat.st_dev, stat.st_ino)).map_or(Ok(()), |_| Err(Errno::ACCESS))
+}
+
+/// How many changes users have made to files, this one included.
+pub fn count_change() -> u64 {
+    with(|state| {
+        state.changes += 1;
+        state.changes
+    })
+    .unwrap_or_default()
 }
 
 /// The present moment of the virtual clock.

@@ -9,10 +9,14 @@ use crate::host::simulated::Dice;
 pub enum Step {
     /// Time goes by, in milliseconds.
     Pass(u64),
-    /// A user works; the watcher tells of it or not.
-    User { deed: Deed, noticed: bool },
+    /// A user works in the folder of one mirror; the watcher tells of it or not.
+    User { mirror: usize, deed: Deed, noticed: bool },
     /// The same in the middle of a look, at the so-many-th call to the file system.
-    Race { calls: u64, deed: Deed },
+    Race { mirror: usize, calls: u64, deed: Deed },
+    /// A file moves from this mirror's folder to the other's.
+    Carry { from: usize, which: u64, at: u64, noticed: bool },
+    /// This happens to the one mirror's root, and must not delay the other (invariant 15).
+    Apart { sick: usize, trouble: Deed },
     /// The network from now on.
     Network(Weather),
     /// The service from now on: kinds of faults, each for one call in so many.
@@ -31,27 +35,85 @@ pub enum Step {
     Clock(i64),
     /// A person asks for a retry of everything.
     Retry,
-    /// A person releases a hold.
-    Release,
+    /// A person releases the holds of one mirror.
+    Release { mirror: usize },
+    /// The process ends, and its journal is lost: all of it, or all but its write-ahead log.
+    Lose { half: bool, killed: bool },
+    /// A person stops the process and rebuilds the journal.
+    Adopt,
 }
+
+/// What is read and sent at a time.
+pub const PIECE: u64 = 256 * 1024;
+/// The number of the fault that cuts a PUT after its first piece.
+const CUT: u8 = 37;
 
 const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: i64 = 86_400_000;
 
+/// How many mirrors a seed has: every third has two.
+pub fn mirrors(seed: u64) -> usize {
+    if seed % 3 == 2 { 2 } else { 1 }
+}
+
+/// Whether some files of a seed are sent in pieces; few are, for the sake of time.
+pub fn has_big_files(seed: u64) -> bool {
+    seed % 5 == 4
+}
+
 /// The steps of a seed.
 pub fn steps(seed: u64) -> Vec<Step> {
     let mut dice = Dice::new(seed ^ 0x5eed);
+    let (mirrors, big) = (mirrors(seed), has_big_files(seed));
     let count = 8 + dice.below(16);
     // Something to work on.
-    let mut steps: Vec<Step> = (0..2 + dice.below(4)).map(|_| user(write(&mut dice), true)).collect();
+    let mut steps: Vec<Step> = Vec::new();
+    for _ in 0..2 + dice.below(4) {
+        for mirror in 0..mirrors {
+            steps.push(Step::User { mirror, deed: write(&mut dice, big), noticed: true });
+        }
+    }
     steps.push(Step::Pass(dice.below(30_000)));
+    let begun = steps.len() as u64;
     for _ in 0..count {
-        steps.push(step(&mut dice));
+        steps.push(step(&mut dice, (mirrors, big)));
         if !dice.one_in(3) {
             steps.push(Step::Pass(pause(&mut dice)));
         }
     }
+    // What comes once in a course is put into it last, so that it changes nothing of the rest.
+    let mut put = |first: u64, step: Step, dice: &mut Dice| {
+        let at = first + dice.below(steps.len() as u64 + 1 - first);
+        steps.insert(usize::try_from(at).unwrap(), step);
+        at
+    };
+    if mirrors == 2 {
+        let trouble = match dice.below(5) {
+            0 => Deed::Other,
+            // The root itself: no other folder has this number.
+            1 => Deed::Shut { which: u64::MAX },
+            2 => Deed::Turn { link: dice.one_in(2) },
+            one => Deed::Unmount { point_stays: one == 3 },
+        };
+        let apart = Step::Apart { sick: one_of(&mut dice, mirrors), trouble };
+        put(begun, apart, &mut dice);
+    }
+    if big {
+        put(0, Step::Service { kinds: vec![CUT], one_in: 2 }, &mut dice);
+    }
+    if dice.one_in(6) {
+        let lose = Step::Lose { half: dice.one_in(4), killed: dice.one_in(2) };
+        let at = put(begun, lose, &mut dice);
+        if !dice.one_in(4) {
+            put(at + 1, Step::Adopt, &mut dice);
+        }
+    }
     steps
+}
+
+/// One of the mirrors; where there is one only, the dice are not asked.
+fn one_of(dice: &mut Dice, mirrors: usize) -> usize {
+    if mirrors == 1 { 0 } else { usize::try_from(dice.below(mirrors as u64)).unwrap() }
 }
 
 fn pause(dice: &mut Dice) -> u64 {
@@ -63,14 +125,12 @@ fn pause(dice: &mut Dice) -> u64 {
     }
 }
 
-fn user(deed: Deed, noticed: bool) -> Step {
-    Step::User { deed, noticed }
-}
-
-fn write(dice: &mut Dice) -> Deed {
+fn write(dice: &mut Dice, big: bool) -> Deed {
     let size = match dice.below(12) {
         0 => 0,
         1 => 5_000,
+        // Two or three pieces.
+        2..=4 if big => usize::try_from(PIECE + 1 + dice.below(2 * PIECE)).unwrap(),
         _ => usize::try_from(1 + dice.below(40)).unwrap(),
     };
     // Few contents, so that copies and content that comes back happen.
@@ -83,10 +143,10 @@ fn write(dice: &mut Dice) -> Deed {
     }
 }
 
-fn deed(dice: &mut Dice) -> Deed {
+fn deed(dice: &mut Dice, big: bool) -> Deed {
     let (one, two) = (dice.below(80), dice.below(80));
-    match dice.below(40) {
-        0..=12 => write(dice),
+    match dice.below(45) {
+        0..=12 => write(dice, big),
         13..=15 => Deed::Same { which: one, fill: b'A' + u8::try_from(dice.below(4)).unwrap() },
         16..=17 => Deed::Touch { which: one, when: u8::try_from(dice.below(4)).unwrap() },
         18..=21 => Deed::Rename { which: one, at: two },
@@ -99,6 +159,9 @@ fn deed(dice: &mut Dice) -> Deed {
         35 => Deed::Empty,
         36 => Deed::Unmount { point_stays: dice.one_in(2) },
         37 => Deed::Other,
+        38 => Deed::Turn { link: dice.one_in(2) },
+        39..=40 => Deed::Shut { which: one % 7 },
+        41 => Deed::Open,
         _ => Deed::Mount,
     }
 }
@@ -110,10 +173,14 @@ fn weather(dice: &mut Dice) -> Weather {
     Weather { down: dice.one_in(6), refused, lost, unheard, slow_ms }
 }
 
-fn step(dice: &mut Dice) -> Step {
+fn step(dice: &mut Dice, (mirrors, big): (usize, bool)) -> Step {
+    let mirror = one_of(dice, mirrors);
     match dice.below(40) {
-        0..=17 => user(deed(dice), !dice.one_in(3)),
-        18..=20 => Step::Race { calls: 1 + dice.below(30), deed: deed(dice) },
+        0..=3 if mirrors == 2 => {
+            Step::Carry { from: mirror, which: dice.below(80), at: dice.below(80), noticed: !dice.one_in(3) }
+        }
+        0..=17 => Step::User { mirror, deed: deed(dice, big), noticed: !dice.one_in(3) },
+        18..=20 => Step::Race { mirror, calls: 1 + dice.below(30), deed: deed(dice, big) },
         21..=23 => Step::Network(weather(dice)),
         24 => Step::Network(Weather { slow_ms: 100, ..Weather::default() }),
         25..=26 => {
@@ -130,7 +197,7 @@ fn step(dice: &mut Dice) -> Step {
         37 => Step::Clock(*[-DAY_MS, DAY_MS, -1_000, 120_000].get(usize::try_from(dice.below(4)).unwrap()).unwrap()),
         38 => Step::Clock(0),
         _ => match dice.below(3) {
-            0 => Step::Release,
+            0 => Step::Release { mirror },
             _ => Step::Retry,
         },
     }

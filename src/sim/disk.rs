@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -16,6 +17,9 @@ pub type Tree = BTreeMap<String, String>;
 pub const FOLDERS: [&str; 5] = ["", "a", "b", "a/c", "b/d"];
 pub const NAMES: [&str; 9] =
     ["1.txt", "2.txt", "3.pdf", "4 x.txt", "5.txt", "ä.txt", "virus.txt", "wrong.zip", "6.txt"];
+
+/// What stands at the first of the names on another disk.
+const OTHER: &str = "of another disk";
 
 /// One thing a user does. Numbers choose among what is possible.
 #[derive(Debug, Clone)]
@@ -83,8 +87,18 @@ pub enum Deed {
     },
     /// Another folder stands at the root's path.
     Other,
+    /// A file stands at the root's path, or a symbolic link that leads to the very folder.
+    Turn {
+        link: bool,
+    },
     /// The root is back as it was.
     Mount,
+    /// A folder cannot be listed; the root itself where there is none of this number.
+    Shut {
+        which: u64,
+    },
+    /// All folders can be listed again.
+    Open,
 }
 
 /// The state of the folder at its path.
@@ -98,17 +112,38 @@ pub struct Disk {
     root: PathBuf,
     away: PathBuf,
     state: Root,
+    /// Since when it is not whole.
+    away_since: Option<i64>,
+    /// Until when a person took what stood there instead for the mirror's, and until when another disk stood there;
+    /// the end of time while it is so.
+    accepted_until: Option<i64>,
+    other_until: Option<i64>,
+    /// Folders that cannot be listed.
+    shut: Vec<(u64, u64)>,
     /// What was there from which moment on; what an unmounted disk holds counts as there.
     log: Vec<(i64, Tree)>,
+    /// Hashes of what was read: by inode, time of change and size. No two contents have the same three.
+    hashes: BTreeMap<(u64, i64, i64, u64), String>,
     /// Since when the user wants nothing to be there.
     emptied: Option<i64>,
-    changes: u64,
 }
 
 impl Disk {
     pub fn new(root: PathBuf, away: PathBuf) -> Self {
         let now = simulated::true_time().unwrap();
-        Self { root, away, state: Root::Here, log: vec![(now, Tree::new())], emptied: None, changes: 0 }
+        let log = vec![(now, Tree::new())];
+        Self {
+            root,
+            away,
+            state: Root::Here,
+            away_since: None,
+            accepted_until: None,
+            other_until: None,
+            shut: Vec::new(),
+            log,
+            hashes: BTreeMap::new(),
+            emptied: None,
+        }
     }
 
     /// Where the files really are.
@@ -116,18 +151,22 @@ impl Disk {
         if self.state == Root::Here { &self.root } else { &self.away }
     }
 
-    pub fn is_whole(&self) -> bool {
-        self.state == Root::Here
-    }
-
     /// Since when the folder has been emptied by its user.
     pub fn emptied(&self) -> Option<i64> {
         self.emptied
     }
 
-    /// A person says that the emptied folder is meant.
-    pub fn released(&mut self) {
+    /// A person says that the emptied folder is meant; with `replaced`, that what stands at the root's path is.
+    pub fn released(&mut self, replaced: bool) {
         self.emptied = None;
+        if replaced && self.state == Root::Away {
+            self.accepted_until = Some(i64::MAX);
+        }
+    }
+
+    /// Whether something else was the mirror by a person's word, at any time since `from`.
+    pub fn was_accepted(&self, from: i64) -> bool {
+        self.accepted_until.is_some_and(|until| until >= from)
     }
 
     pub fn tree(&self) -> &Tree {
@@ -138,29 +177,62 @@ impl Disk {
         fs::read(self.place().join(path)).unwrap()
     }
 
-    /// When the file at one of `paths` was last there with that content; `None`: never.
-    pub fn last_there(&self, content: &str, is_path: impl Fn(&str) -> bool) -> Option<i64> {
-        let now = simulated::true_time().unwrap();
-        let mut until = now;
-        for (from, tree) in self.log.iter().rev() {
-            if tree.iter().any(|(path, hash)| hash == content && is_path(path)) {
-                return Some(until);
+    /// Whether a file of which `is` says so, by path and content, was there at any time from `from` to `until`.
+    pub fn was_there(&self, from: i64, until: i64, is: impl Fn(&str, &str) -> bool) -> bool {
+        let mut end = i64::MAX;
+        for (begin, tree) in self.log.iter().rev() {
+            if *begin <= until && end >= from && tree.iter().any(|(path, hash)| is(path, hash)) {
+                return true;
             }
-            until = *from;
+            if *begin < from {
+                break;
+            }
+            end = *begin;
         }
-        None
+        false
+    }
+
+    /// Whether the path ever held this content, on this disk or another.
+    pub fn held(&self, path: &str, content: &str) -> bool {
+        Self::is_of_other(path, content)
+            || self.was_there(i64::MIN, i64::MAX, |there, hash| there == path && hash == content)
+    }
+
+    /// Whether this is what stands on another disk.
+    pub fn is_of_other(path: &str, content: &str) -> bool {
+        path == NAMES[0] && content == hash(OTHER.as_bytes())
+    }
+
+    /// Whether another disk had the path at any time since `from`.
+    pub fn other_had(&self, path: &str, from: i64) -> bool {
+        path == NAMES[0] && self.other_until.is_some_and(|until| until >= from)
+    }
+
+    /// Since when the root is not whole.
+    pub fn away_since(&self) -> Option<i64> {
+        self.away_since
+    }
+
+    /// The folder above the path, if any, that could not be listed at `at`, nor since.
+    pub fn shut_above(&self, path: &str, at: i64) -> Option<PathBuf> {
+        let full = self.place().join(path);
+        let mut above = full.ancestors().skip(1).take(path.split('/').count());
+        let shut = |folder: &&Path| {
+            let since = fs::symlink_metadata(folder).ok().and_then(|m| simulated::shut_since((m.dev(), m.ino())));
+            since.is_some_and(|since| since < at)
+        };
+        above.find(shut).map(Path::to_owned)
     }
 
     /// A time of change that no other change had.
-    fn stamp(&mut self, file: &Path, when: u8) {
-        self.changes += 1;
+    fn stamp(file: &Path, when: u8) {
         let base: i128 = match when {
             0 => 0,
             1 => -86_400_000_000_000,
             2 => 4_102_444_800_000_000_000,
             _ => i128::from(crate::host::unix_millis()) * 1_000_000,
         };
-        let nanos = base + i128::from(self.changes);
+        let nanos = base + i128::from(simulated::count_change());
         let distance = Duration::from_nanos(u64::try_from(nanos.unsigned_abs()).unwrap());
         let time = if nanos < 0 { SystemTime::UNIX_EPOCH - distance } else { SystemTime::UNIX_EPOCH + distance };
         fs::File::open(file).unwrap().set_modified(time).unwrap();
@@ -186,15 +258,49 @@ impl Disk {
     /// Does it, as far as it is possible; says which paths it was about, for the watcher.
     pub fn act(&mut self, deed: &Deed) -> Vec<String> {
         let touched = self.change(deed);
-        let mut tree = Tree::new();
-        collect(self.place(), "", &mut tree);
         if matches!(deed, Deed::Empty) {
             self.emptied.get_or_insert(simulated::true_time().unwrap());
-        } else if !tree.is_empty() {
+        }
+        self.note(matches!(deed, Deed::Empty));
+        touched
+    }
+
+    /// The root is whole again, and all of it can be listed.
+    pub fn heal(&mut self) {
+        self.act(&Deed::Mount);
+        self.act(&Deed::Open);
+    }
+
+    /// Writes down what is there now.
+    fn note(&mut self, empty: bool) {
+        let mut tree = Tree::new();
+        let place = self.place().to_owned();
+        self.collect(&place, "", &mut tree);
+        if !empty && !tree.is_empty() {
             self.emptied = None;
         }
         self.log.push((simulated::true_time().unwrap(), tree));
-        touched
+    }
+
+    /// A new file at a path that no deed names. Says whether it could be written.
+    pub fn put(&mut self, path: &str, content: &str) -> bool {
+        let full = self.place().join(path);
+        let free = fs::symlink_metadata(&full).is_err();
+        if free {
+            fs::write(&full, content).unwrap();
+            Self::stamp(&full, 9);
+            self.note(false);
+        }
+        free
+    }
+
+    /// A file moves to another mirror. Says which paths it was about, here and there.
+    pub fn carry(&mut self, to: &mut Self, which: u64, at: u64) -> Option<(String, String)> {
+        let (path, (target, full)) = (self.chosen(which)?, to.writable(at)?);
+        fs::rename(self.place().join(&path), full).unwrap();
+        self.note(false);
+        to.note(false);
+        Some((path, target))
     }
 
     /// What to write at a place: `None` if something else than a file is in the way.
@@ -206,13 +312,19 @@ impl Disk {
         free.then_some((path, full))
     }
 
+    /// The root goes away with all that is in it.
+    fn leave(&mut self) {
+        fs::rename(&self.root, &self.away).unwrap();
+        (self.state, self.away_since) = (Root::Away, simulated::true_time());
+    }
+
     fn change(&mut self, deed: &Deed) -> Vec<String> {
         let content = |size: usize, fill: u8| vec![fill; size];
         match *deed {
             Deed::Write { at, size, fill } => {
                 let Some((path, full)) = self.writable(at) else { return Vec::new() };
                 fs::write(&full, content(size, fill)).unwrap();
-                self.stamp(&full, 9);
+                Self::stamp(&full, 9);
                 vec![path]
             }
             Deed::Append { at, size, fill } => {
@@ -221,14 +333,14 @@ impl Disk {
                 bytes.extend(content(size, fill));
                 // In place: the file keeps its inode.
                 fs::write(&full, bytes).unwrap();
-                self.stamp(&full, 9);
+                Self::stamp(&full, 9);
                 vec![path]
             }
             Deed::Replace { at, size, fill } => {
                 let Some((path, full)) = self.writable(at) else { return Vec::new() };
                 let draft = self.place().parent().unwrap().join("draft");
                 fs::write(&draft, content(size, fill)).unwrap();
-                self.stamp(&draft, 9);
+                Self::stamp(&draft, 9);
                 fs::rename(&draft, &full).unwrap();
                 vec![path]
             }
@@ -237,13 +349,13 @@ impl Disk {
                 let full = self.place().join(&path);
                 let size = fs::metadata(&full).unwrap().len();
                 fs::write(&full, content(usize::try_from(size).unwrap(), fill)).unwrap();
-                self.stamp(&full, 9);
+                Self::stamp(&full, 9);
                 vec![path]
             }
             Deed::Touch { which, when } => {
                 let Some(path) = self.chosen(which) else { return Vec::new() };
                 let full = self.place().join(&path);
-                self.stamp(&full, when);
+                Self::stamp(&full, when);
                 vec![path]
             }
             Deed::Rename { which, at } => {
@@ -321,8 +433,7 @@ impl Disk {
             }
             Deed::Unmount { point_stays } => {
                 if self.state == Root::Here {
-                    fs::rename(&self.root, &self.away).unwrap();
-                    self.state = Root::Away;
+                    self.leave();
                     if point_stays {
                         fs::create_dir(&self.root).unwrap();
                     }
@@ -331,36 +442,75 @@ impl Disk {
             }
             Deed::Other => {
                 if self.state == Root::Here {
-                    fs::rename(&self.root, &self.away).unwrap();
-                    self.state = Root::Away;
+                    self.leave();
                     fs::create_dir(&self.root).unwrap();
-                    fs::write(self.root.join("1.txt"), "of another disk").unwrap();
+                    fs::write(self.root.join(NAMES[0]), OTHER).unwrap();
+                    self.other_until = Some(i64::MAX);
+                }
+                Vec::new()
+            }
+            Deed::Turn { link } => {
+                if self.state == Root::Here {
+                    self.leave();
+                    if link {
+                        std::os::unix::fs::symlink(&self.away, &self.root).unwrap();
+                    } else {
+                        fs::write(&self.root, "no folder").unwrap();
+                    }
                 }
                 Vec::new()
             }
             Deed::Mount => {
                 if self.state == Root::Away {
                     // What stood there instead is gone with its disk.
-                    let _ = fs::remove_dir_all(&self.root);
+                    match fs::symlink_metadata(&self.root) {
+                        Ok(meta) if meta.is_dir() => fs::remove_dir_all(&self.root).unwrap(),
+                        Ok(_) => fs::remove_file(&self.root).unwrap(),
+                        Err(_) => {}
+                    }
                     fs::rename(&self.away, &self.root).unwrap();
-                    self.state = Root::Here;
+                    (self.state, self.away_since) = (Root::Here, None);
+                    let now = simulated::true_time().unwrap();
+                    for until in [&mut self.accepted_until, &mut self.other_until] {
+                        *until = until.map(|until| until.min(now));
+                    }
                 }
                 Vec::new()
+            }
+            Deed::Shut { which } => {
+                let folders = self.folders();
+                let folder = folders
+                    .get(usize::try_from(which).unwrap())
+                    .map_or_else(|| self.place().to_owned(), |folder| self.place().join(folder));
+                let meta = fs::metadata(folder).unwrap();
+                self.shut.push((meta.dev(), meta.ino()));
+                simulated::shut((meta.dev(), meta.ino()));
+                Vec::new()
+            }
+            Deed::Open => {
+                self.shut.drain(..).for_each(simulated::open);
+                Vec::new()
+            }
+        }
+    }
+
+    fn collect(&mut self, folder: &Path, prefix: &str, into: &mut Tree) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let entry = entry.unwrap();
+            let path = format!("{prefix}{}", entry.file_name().to_str().unwrap());
+            let kind = entry.file_type().unwrap();
+            if kind.is_dir() {
+                self.collect(&entry.path(), &format!("{path}/"), into);
+            } else if kind.is_file() {
+                let meta = entry.metadata().unwrap();
+                let known = (meta.ino(), meta.mtime(), meta.mtime_nsec(), meta.size());
+                let hash = self.hashes.entry(known).or_insert_with(|| hash(&fs::read(entry.path()).unwrap()));
+                into.insert(path, hash.clone());
             }
         }
     }
 }
 
-fn collect(folder: &Path, prefix: &str, into: &mut Tree) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let entry = entry.unwrap();
-        let path = format!("{prefix}{}", entry.file_name().to_str().unwrap());
-        let kind = entry.file_type().unwrap();
-        if kind.is_dir() {
-            collect(&entry.path(), &format!("{path}/"), into);
-        } else if kind.is_file() {
-            let content = fs::read(entry.path()).unwrap();
-            into.insert(path, Sha256::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect());
-        }
-    }
+fn hash(content: &[u8]) -> String {
+    Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,37 +1,60 @@
-//! What must hold at every moment, and at the end (DESIGN §7).
+//! What must hold at every moment (DESIGN §7).
+//!
+//! Deletes are judged when they are announced, at the very moment that the audit trail tells: then the file must have
+//! been gone for the whole grace, by the true time, whatever was done to the wall clock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use casedrop_sandbox::{FileStatus, LedgerFile, LoggedRequest, Op};
 
-use super::disk::Disk;
-use super::stage::{Process, Stage};
-use crate::core::model::{Attachment, FileRow, ParkCode, Stage as AttachmentStage, Verdict};
+use super::disk::{Disk, Tree};
+use crate::core::model::{Attachment, Event, EventKind, HoldCode, MirrorId, Stage, Verdict};
 use crate::core::naming::FileNaming;
 use crate::core::plan;
 use crate::host::simulated;
-use crate::journal::Reader;
+use crate::journal::{EventFilter, Reader};
+use crate::tags::{self, Origin, Place};
 use crate::types::{FileId, RelPath};
 
 /// The grace of every simulated mirror.
 pub const GRACE_MS: i64 = 60_000;
+/// Steps of the wall clock that are too small to be told from none (`core::clock`): here one of a second at most.
+const UNTOLD_MS: i64 = 1_000;
+/// How long before a delete is announced the disk was looked at, at most.
+const LOOK_MS: i64 = 1_000;
 /// How long a hold may take to show after its cause.
 const NOTICE_MS: i64 = 120_000;
 
 #[derive(Debug, Clone)]
 pub struct Judge(Arc<Mutex<State>>);
 
+/// What the judge knows of one mirror.
+pub struct Watched {
+    pub name: &'static str,
+    pub disk: Arc<Mutex<Disk>>,
+    pub naming: FileNaming,
+    /// Nothing is deleted because its file is gone.
+    pub keep: bool,
+}
+
 struct State {
-    disk: Arc<Mutex<Disk>>,
+    mirrors: Vec<Watched>,
     journal: PathBuf,
-    naming: FileNaming,
-    keep: bool,
-    /// When the wall clock last jumped forward: times that are journaled before it look older than they are.
-    jumped: i64,
+    /// Of the process that runs.
+    reader: Option<Reader>,
+    /// Events up to this one are judged.
+    cursor: i64,
+    /// The folder that the configuration in force leaves out.
+    left_out: Option<&'static str>,
+    /// When the journal was lost, the last time.
+    lost: Option<i64>,
+    /// What a person gave up with a release instead of an adoption: attached, and known to no journal.
+    forgotten: BTreeSet<String>,
     broken: Vec<String>,
     deletes: u64,
+    announced: u64,
 }
 
 impl std::fmt::Debug for State {
@@ -41,13 +64,32 @@ impl std::fmt::Debug for State {
 }
 
 impl Judge {
-    pub fn new(disk: Arc<Mutex<Disk>>, journal: PathBuf, naming: FileNaming, keep: bool) -> Self {
-        let state = State { disk, journal, naming, keep, jumped: i64::MIN, broken: Vec::new(), deletes: 0 };
+    pub fn new(mirrors: Vec<Watched>, journal: PathBuf) -> Self {
+        let state = State {
+            mirrors,
+            journal,
+            reader: None,
+            cursor: 0,
+            left_out: None,
+            lost: None,
+            forgotten: BTreeSet::new(),
+            broken: Vec::new(),
+            deletes: 0,
+            announced: 0,
+        };
         Self(Arc::new(Mutex::new(state)))
     }
 
-    pub fn clock_jumped(&self) {
-        self.0.lock().unwrap().jumped = simulated::true_time().unwrap();
+    /// A process has the journal open, under a configuration that leaves this folder out.
+    pub fn begin(&self, reader: Reader, left_out: Option<&'static str>) {
+        let state = &mut *self.0.lock().unwrap();
+        (state.reader, state.left_out) = (Some(reader), left_out);
+    }
+
+    /// The process has ended.
+    pub fn end(&self) {
+        self.look(&[]);
+        self.0.lock().unwrap().reader = None;
     }
 
     /// What was broken so far.
@@ -55,148 +97,257 @@ impl Judge {
         self.0.lock().unwrap().broken.clone()
     }
 
-    /// Deletes of visible files so far.
-    pub fn deletes(&self) -> u64 {
-        self.0.lock().unwrap().deletes
+    /// Something else was.
+    pub fn broke(&self, text: String) {
+        self.0.lock().unwrap().broken.push(text);
+    }
+
+    /// Deletes of visible files so far, and those that were announced because a file was gone.
+    pub fn deletes(&self) -> (u64, u64) {
+        let state = self.0.lock().unwrap();
+        (state.deletes, state.announced)
+    }
+
+    /// The journal is gone.
+    pub fn lost(&self) {
+        let state = &mut *self.0.lock().unwrap();
+        (state.lost, state.cursor) = (simulated::true_time(), 0);
+    }
+
+    /// When the journal was lost, and what was given up then.
+    pub fn losses(&self) -> (Option<i64>, BTreeSet<String>) {
+        let state = self.0.lock().unwrap();
+        (state.lost, state.forgotten.clone())
+    }
+
+    /// A person released a mirror after a loss: what only the lost journal knew stays at Connect for ever.
+    pub fn gave_up(&self, mirror: &str, ledger: &[LedgerFile]) {
+        let state = &mut *self.0.lock().unwrap();
+        let Some(reader) = &state.reader else { return };
+        let unknown = |file: &&LedgerFile| {
+            let ours = tags::read(&file.tags).is_some_and(|origin| origin.mirror == mirror);
+            ours && known(reader, file).is_none()
+        };
+        state.forgotten.extend(ledger.iter().filter(unknown).map(|file| file.file_id.clone()));
+    }
+
+    /// Judges what happened since the last look. To be called before anything changes but the passing of time: a
+    /// user's deed, a clock, the end of the process. `ledger`: what is at Connect, if that is to be compared.
+    pub fn look(&self, ledger: &[LedgerFile]) {
+        let state = &mut *self.0.lock().unwrap();
+        let Some(reader) = state.reader.take() else { return };
+        state.see(&reader);
+        if !ledger.is_empty() {
+            state.compare(&reader, ledger);
+        }
+        state.reader = Some(reader);
     }
 
     /// A file is gone at Connect.
     pub fn deleted(&self, file: &LedgerFile) {
+        self.call(file, State::weigh_delete);
+    }
+
+    /// An upload has begun.
+    pub fn started(&self, ledger: &[LedgerFile], file: &LedgerFile) {
+        self.call(file, |state, reader, file| state.weigh_start(reader, ledger, file));
+    }
+
+    /// An upload is complete.
+    pub fn completed(&self, file: &LedgerFile) {
+        self.call(file, State::weigh_complete);
+    }
+
+    fn call(&self, file: &LedgerFile, weigh: impl FnOnce(&mut State, &Reader, &LedgerFile) -> Result<(), String>) {
         let state = &mut *self.0.lock().unwrap();
-        let mut broken = |text: &str| {
-            let known = state.disk.lock().unwrap().tree().clone();
-            state.broken.push(format!("{text}: {file:?}\nthere: {known:#?}"));
-        };
-        if file.foreign {
-            return broken("invariant 10: a file of somebody else was deleted");
+        let reader = state.reader.take().unwrap_or_else(|| Reader::open(&state.journal).unwrap());
+        state.see(&reader);
+        if let Err(text) = weigh(state, &reader, file) {
+            state.blame(&format!("{text}: {file:?}"));
         }
-        if file.status != FileStatus::Approved {
-            return;
-        }
-        state.deletes += 1;
-        let reader = Reader::open(&state.journal).unwrap();
-        let id = FileId::new(&*file.file_id).unwrap();
-        let Some(known) = reader.attachment_by_file_id(&id).unwrap() else {
-            return broken("invariant 9: deleted without being known");
-        };
-        match known.reason.as_deref() {
-            Some(plan::ABSENT) => {}
-            Some(plan::REPLACED) => {
-                let others = reader.attachments_of(known.mirror, &known.path).unwrap();
-                if !others.iter().any(|a| a.id > known.id && a.completed_at.is_some()) {
-                    broken("invariant 8: replaced by nothing");
-                }
-                return;
-            }
-            // The clean-up of an attempt that the journal never knew to be visible.
-            _ => return,
-        }
-        if state.keep {
-            return broken("invariant 2: deleted although the policy keeps it");
-        }
-        let now = simulated::true_time().unwrap();
-        let disk = state.disk.lock().unwrap();
-        let name = |path: &str| state.naming.attachment_name(&RelPath::new(path.as_bytes()).unwrap()).name;
-        let last = disk.last_there(file.sha256.as_deref().unwrap_or_default(), |path| name(path) == file.file_name);
-        let emptied = disk.emptied();
-        drop(disk);
-        // Times in the journal are wall times: the grace is as long as that clock says.
-        if last.is_some_and(|last| now - last < GRACE_MS && state.jumped < last) {
-            return broken("invariant 2: deleted although it was there within the grace");
-        }
-        // One file alone may go: the budget allows it.
-        let tracked = reader.tracked_count(known.mirror).unwrap();
-        if tracked >= 2 && emptied.is_some_and(|since| now - since > NOTICE_MS) {
-            broken("invariant 3: deleted although the root was emptied");
-        }
+        state.reader = Some(reader);
     }
 }
 
-/// What does not hold once all is quiet.
-pub fn verdict_at_the_end(
-    stage: &Stage,
-    process: &Process,
-    disk: &Disk,
-    foreign: &str,
-    (keep, loose_names): (bool, bool),
-) -> Vec<String> {
-    let mut broken = Vec::new();
-    let mirror = &process.engine.world.mirrors[0];
-    let reader = process.engine.world.journal.reader().unwrap();
-    let rows: BTreeMap<String, FileRow> = reader
-        .files_from(mirror.id, None, 10_000)
-        .unwrap()
-        .into_iter()
-        .map(|row| (String::from_utf8(row.path.as_bytes().to_vec()).unwrap(), row))
-        .collect();
-    let ledger = stage.sandbox.ledger();
-    let at_connect =
-        |id: Option<&FileId>| ledger.iter().find(|file| Some(file.file_id.as_str()) == id.map(FileId::as_str));
-    for (path, hash) in disk.tree() {
-        let Some(row) = rows.get(path) else {
-            broken.push(format!("invariant 12: {path} is not in the journal"));
-            continue;
+fn known(reader: &Reader, file: &LedgerFile) -> Option<Attachment> {
+    reader.attachment_by_file_id(&FileId::new(&*file.file_id)?).unwrap()
+}
+
+fn text(path: &RelPath) -> &str {
+    std::str::from_utf8(path.as_bytes()).unwrap()
+}
+
+impl State {
+    fn blame(&mut self, what: &str) {
+        let there: Vec<Tree> = self.mirrors.iter().map(|one| one.disk.lock().unwrap().tree().clone()).collect();
+        self.broken.push(format!("{what}\nthere: {there:#?}"));
+    }
+
+    fn watched(&self, name: &str) -> &Watched {
+        self.mirrors.iter().find(|one| one.name == name).unwrap()
+    }
+
+    /// The events since the last look.
+    fn see(&mut self, reader: &Reader) {
+        let filter = EventFilter { after_id: Some(self.cursor), ..EventFilter::default() };
+        for event in reader.events(&filter).unwrap() {
+            self.cursor = event.id;
+            if event.kind != EventKind::DeletePlanned || event.detail.get("absent_since").is_none() {
+                continue;
+            }
+            self.announced += 1;
+            if let Err(text) = self.weigh_announcement(reader, &event) {
+                self.blame(&format!("{text}: {event:?}"));
+            }
+        }
+    }
+
+    /// Invariants 2 to 5, and after a loss 19: at this very moment the file was gone for certain, and for the whole grace.
+    fn weigh_announcement(&self, reader: &Reader, event: &Event) -> Result<(), String> {
+        let attachment = reader.attachment(event.attachment.unwrap()).unwrap().unwrap();
+        let mirror = self.watched(&reader.mirror(event.mirror).unwrap().unwrap().name);
+        let path = text(&attachment.path);
+        if mirror.keep {
+            return Err("invariant 2: its delete is announced although the policy keeps it".to_owned());
+        }
+        let now = simulated::true_time().unwrap();
+        let at = event.at.0 - (crate::host::unix_millis() - now);
+        let disk = mirror.disk.lock().unwrap();
+        let hash = attachment.version.hash.to_string();
+        let (from, until) = (at - GRACE_MS + UNTOLD_MS, at - LOOK_MS);
+        if disk.was_accepted(from) || Disk::is_of_other(path, &hash) {
+            // A person took another disk for the mirror's.
+            return Ok(());
+        }
+        if disk.was_there(from, until, |there, _| there == path) {
+            return Err(
+                "invariant 2: its delete is announced although a file was at its path within the grace".to_owned()
+            );
+        }
+        let name = |path: &str| mirror.naming.attachment_name(&RelPath::new(path.as_bytes()).unwrap()).name;
+        let same = |there: &str, content: &str| content == hash && name(there) == attachment.name;
+        if disk.was_there(from, until, same) {
+            return Err("invariant 2: its delete is announced although it was there within the grace".to_owned());
+        }
+        if disk.away_since().is_some_and(|since| since < until) {
+            return Err("invariant 3: its delete is announced although the root was away".to_owned());
+        }
+        // One file alone may go: the budget allows it.
+        let tracked = reader.tracked_count(event.mirror).unwrap();
+        if tracked >= 2 && disk.emptied().is_some_and(|since| at - since > NOTICE_MS) {
+            return Err("invariant 3: its delete is announced although the root was emptied".to_owned());
+        }
+        if let Some(folder) = disk.shut_above(path, until) {
+            return Err(format!("invariant 4: its delete is announced although {folder:?} cannot be listed"));
+        }
+        if self.left_out.is_some_and(|folder| path.starts_with(folder)) {
+            return Err("invariant 5: its delete is announced although it is out of scope".to_owned());
+        }
+        let seen = |since| disk.other_had(path, since) || disk.was_there(since, at, |there, _| there == path);
+        if self.lost.is_some_and(|lost| !seen(lost)) {
+            return Err("invariant 19: its delete is announced although this journal never saw it".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Invariant 11: what counts as attached is visible at Connect.
+    fn compare(&mut self, reader: &Reader, ledger: &[LedgerFile]) {
+        let visible: BTreeSet<&str> = ledger
+            .iter()
+            .filter(|file| file.status == FileStatus::Approved)
+            .map(|file| file.file_id.as_str())
+            .collect();
+        let mut attached: BTreeSet<(MirrorId, RelPath)> = BTreeSet::new();
+        for one in reader.attachments_in_stage(Stage::Approved, None, usize::MAX).unwrap() {
+            if one.is_visible() {
+                if !one.file_id.as_ref().is_some_and(|id| visible.contains(id.as_str())) {
+                    self.blame(&format!("invariant 11: it counts as visible at Connect and is not: {one:?}"));
+                }
+                attached.insert((one.mirror, one.path));
+            }
+        }
+        for mirror in reader.mirrors().unwrap() {
+            for row in reader.files_with(mirror.id, Verdict::Attached.word(), None, usize::MAX).unwrap() {
+                if !attached.contains(&(mirror.id, row.path.clone())) {
+                    self.blame(&format!("invariant 11: it counts as attached without an attachment: {row:?}"));
+                }
+            }
+        }
+    }
+
+    fn weigh_delete(&mut self, reader: &Reader, file: &LedgerFile) -> Result<(), String> {
+        if file.foreign {
+            return Err("invariant 10: a file of somebody else was deleted".to_owned());
+        }
+        if file.status != FileStatus::Approved {
+            return Ok(());
+        }
+        self.deletes += 1;
+        let Some(known) = known(reader, file) else {
+            return Err("invariant 9: deleted without being known".to_owned());
         };
-        match &row.verdict {
-            Verdict::Attached => {
-                let approved = reader.attachments_of(mirror.id, &row.path).unwrap();
-                let approved: Vec<&Attachment> =
-                    approved.iter().filter(|a| a.stage == AttachmentStage::Approved).collect();
-                let [one] = approved.as_slice() else {
-                    broken.push(format!("invariant 8: {path} has {} visible attachments", approved.len()));
-                    continue;
-                };
-                match at_connect(one.file_id.as_ref()) {
-                    Some(file) if file.status == FileStatus::Approved && file.sha256.as_ref() == Some(hash) => {}
-                    found => broken.push(format!("invariant 12: {path} counts as attached, and there is {found:?}")),
-                }
-            }
-            Verdict::Parked(code) => {
-                let content = disk.read(path);
-                let expected = match code {
-                    ParkCode::EmptyFile => content.is_empty(),
-                    ParkCode::TooLarge => content.len() > 4_096,
-                    ParkCode::TypeNotAllowed => path.ends_with(".zip"),
-                    ParkCode::Rejected => path.ends_with("virus.txt"),
-                    // Where a case takes no name twice, the rejected record of this very content keeps its name.
-                    ParkCode::Conflict => path.ends_with("virus.txt") && loose_names,
-                    _ => false,
-                };
-                if !expected {
-                    broken.push(format!("invariant 12: {path} ({} bytes) is parked: {row:?}", content.len()));
-                }
-            }
-            verdict => broken.push(format!("invariant 12: {path} is {verdict} at the end: {row:?}")),
+        if reader.mirror(known.mirror).unwrap().unwrap().holds.iter().any(|hold| hold.code == HoldCode::JournalRebuilt)
+        {
+            return Err("invariant 19: deleted while the lost journal is not rebuilt".to_owned());
         }
-    }
-    for (path, row) in rows.iter().filter(|(path, _)| !disk.tree().contains_key(*path)) {
-        let kept = keep && row.absent_since.is_some() && matches!(row.verdict, Verdict::Attached);
-        if !kept && !matches!(row.verdict, Verdict::Ignored(_)) {
-            broken.push(format!("invariant 12: {path} is gone and still known: {row:?}"));
+        if known.reason.as_deref() == Some(plan::REPLACED) {
+            let others = reader.attachments_of(known.mirror, &known.path).unwrap();
+            let by = others.iter().filter(|a| a.id > known.id && a.completed_at.is_some());
+            let what = |a: &Attachment| (a.version.hash, a.case.clone(), a.name.clone());
+            return match by.map(what).collect::<Vec<_>>().as_slice() {
+                [] => Err("invariant 8: replaced by nothing".to_owned()),
+                by if by.iter().all(|by| *by == what(&known)) => Err("invariant 8: replaced by the same".to_owned()),
+                _ => Ok(()),
+            };
         }
+        // What was announced because its file is gone was judged then; the rest is the clean-up of an attempt that the
+        // journal never knew to be visible.
+        Ok(())
     }
-    for file in ledger.iter().filter(|file| !file.foreign) {
-        let known = FileId::new(&*file.file_id).and_then(|id| reader.attachment_by_file_id(&id).unwrap());
-        let explained = known.as_ref().is_some_and(|a| {
-            let row = rows.get(std::str::from_utf8(a.path.as_bytes()).unwrap());
-            match (a.stage, row.map(|row| &row.verdict)) {
-                (AttachmentStage::Approved, Some(Verdict::Attached | Verdict::Ignored(_) | Verdict::Parked(_))) => true,
-                (AttachmentStage::Rejected, Some(Verdict::Parked(_) | Verdict::Ignored(_))) => true,
-                (AttachmentStage::Rejected, Some(Verdict::Attached)) => keep,
-                _ => false,
+
+    /// Invariants 8 and 19: nothing is uploaded again that is attached.
+    fn weigh_start(&mut self, reader: &Reader, ledger: &[LedgerFile], file: &LedgerFile) -> Result<(), String> {
+        let Some(origin) = tags::read(&file.tags) else {
+            return Err("an upload without our tags has begun".to_owned());
+        };
+        let mirror = reader.mirror_by_name(&origin.mirror).unwrap().unwrap();
+        if mirror.holds.iter().any(|hold| hold.code == HoldCode::JournalRebuilt) {
+            return Err("invariant 19: an upload has begun while the lost journal is not rebuilt".to_owned());
+        }
+        let Place::Path(path) = &origin.place else { return Ok(()) };
+        for other in ledger.iter().filter(|other| other.file_id != file.file_id && other.status == FileStatus::Approved)
+        {
+            let same = |other: &Origin| {
+                (&other.mirror, &other.place, other.hash) == (&origin.mirror, &origin.place, origin.hash)
+            };
+            if self.forgotten.contains(&other.file_id) || !tags::read(&other.tags).is_some_and(|other| same(&other)) {
+                continue;
             }
-        });
-        if !explained {
-            broken.push(format!("invariant 8: left at Connect without a reason: {file:?}\n{known:?}"));
+            let attached = known(reader, other).is_none_or(|a| {
+                a.path == *path && a.name == file.file_name && (a.is_visible() || a.stage == Stage::Completed)
+            });
+            if attached {
+                return Err(format!("invariant 8: an upload has begun of what is attached already, as {other:?}"));
+            }
         }
+        Ok(())
     }
-    if !ledger.iter().any(|file| file.file_id == foreign && file.status == FileStatus::Approved) {
-        broken.push("invariant 10: the file of somebody else is gone or changed".to_owned());
+
+    /// Invariants 6 and 7: what was uploaded is what was declared and journaled, and stood in the file at one instant.
+    fn weigh_complete(&mut self, reader: &Reader, file: &LedgerFile) -> Result<(), String> {
+        let Some(known) = known(reader, file) else {
+            return Err("invariant 9: completed without being known".to_owned());
+        };
+        let hash = known.version.hash.to_string();
+        if file.sha256.as_ref() != Some(&hash) || file.size != known.version.size {
+            return Err(format!("invariant 7: completed, and the journal has {hash} of {} bytes", known.version.size));
+        }
+        let mirror = self.watched(&reader.mirror(known.mirror).unwrap().unwrap().name);
+        if !mirror.disk.lock().unwrap().held(text(&known.path), &hash) {
+            return Err("invariant 6: completed, and the file never held this".to_owned());
+        }
+        Ok(())
     }
-    for unsure in reader.unsure(1_000).unwrap() {
-        broken.push(format!("still unsure: {unsure:?}"));
-    }
-    broken
 }
 
 /// Invariant 16: no operation is called faster than its pacer allows, whatever happens.

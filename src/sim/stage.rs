@@ -47,7 +47,7 @@ impl Stage {
         let memory = Path::new("/dev/shm");
         let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
         let host = Host::begin(seed, BEGIN_MS);
-        let trace = Trace::default();
+        let trace = Trace::new(dir.path());
         let mut given = Settings::new(dir.path().join("sandbox"));
         settings(&mut given);
         let sandbox = Sandbox::in_process(given, TrueTime, seed).unwrap();
@@ -71,37 +71,50 @@ impl Stage {
 
     /// The configuration with these lines for its one mirror.
     pub fn config(&self, mirror: &str) -> Config {
-        let text = format!(
+        self.config_of(&[("m", &self.root(), &self.case_id, mirror)])
+    }
+
+    /// The configuration of these mirrors: name, root, case, and further lines.
+    pub fn config_of(&self, mirrors: &[(&str, &Path, &str, &str)]) -> Config {
+        let domain = self.sandbox.domain_arn();
+        let mut text = format!(
             "[connect]\nregion = \"{region}\"\ninstance_id = \"{instance}\"\ncases_domain = \"{domain}\"\n\
              endpoint_url = \"http://sandbox.invalid\"\ncases_endpoint_url = \"http://sandbox.invalid\"\n\
              [journal]\npath = \"{journal}\"\n\
-             [limits]\nrequests_per_second = 5.0\nburst = 5\n\
-             [[mirror]]\nname = \"m\"\npath = \"{root}\"\ncase = \"{domain}/case/{case}\"\nwatch = \"poll\"\n{mirror}",
+             [limits]\nrequests_per_second = 5.0\nburst = 5\n",
             region = self.sandbox.region(),
             instance = self.sandbox.instance_arn(),
-            domain = self.sandbox.domain_arn(),
             journal = self.dir.path().join("journal.db").display(),
-            root = self.root().display(),
-            case = self.case_id,
         );
+        for (name, root, case, lines) in mirrors {
+            text.push_str(&format!(
+                "[[mirror]]\nname = \"{name}\"\npath = \"{}\"\ncase = \"{domain}/case/{case}\"\nwatch = \"poll\"\n\
+                 {lines}",
+                root.display()
+            ));
+        }
         let name = Path::new("simulation.toml");
         Config::parse(&text, name, &|_| None).unwrap_or_else(|problems| panic!("{problems:#?}\n{text}"))
     }
 
-    /// One process from its start to its end. `script` does what happens meanwhile; it calls [`Process::pass`] for
-    /// time to go by.
+    /// The engine in one process, from its start to its end. `script` does what happens meanwhile; it calls
+    /// [`Process::pass`] for time to go by.
     pub fn live(&self, config: &Config, script: impl AsyncFnOnce(&mut Process) -> Result<(), String>) -> End {
+        self.process(async {
+            let journal = open_journal(&config.journal_path).await.map_err(|error| error.to_string())?;
+            let started = Engine::start(config, journal, false, GRACE).await;
+            let mut process = Process { engine: started.map_err(|fatal| fatal.to_string())? };
+            script(&mut process).await?;
+            drop(process.engine.stop().await);
+            Ok(())
+        })
+    }
+
+    /// One process that does this.
+    pub fn process(&self, life: impl Future<Output = Result<(), String>>) -> End {
         self.host.revive();
         let runtime = self.host.runtime();
         let end = runtime.block_on(async {
-            let life = async {
-                let journal = open_journal(&config.journal_path).await.map_err(|error| error.to_string())?;
-                let started = Engine::start(config, journal, false, GRACE).await;
-                let mut process = Process { engine: started.map_err(|fatal| fatal.to_string())? };
-                script(&mut process).await?;
-                drop(process.engine.stop().await);
-                Ok(())
-            };
             tokio::select! {
                 biased;
                 moment = self.host.death() => End::Killed(moment),

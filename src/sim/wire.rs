@@ -113,13 +113,10 @@ impl Line {
             told("lost on its way");
             return Err(NoAnswer::Lost);
         }
-        let deletes = request.method() == http::Method::DELETE;
-        let known = if deletes { self.sandbox.deleted().len() } else { 0 };
+        let effect = self.judge.get().map(|judge| (judge, Effect::before(&self.sandbox, &request)));
         let answer = self.sandbox.answer(request).await;
-        if let (true, Some(judge)) = (deletes, self.judge.get()) {
-            for file in self.sandbox.deleted().iter().skip(known) {
-                judge.deleted(file);
-            }
+        if let Some((judge, effect)) = effect {
+            effect.told(&self.sandbox, judge);
         }
         match &answer {
             Some(answer) => told(answer.status().as_str()),
@@ -132,6 +129,49 @@ impl Line {
             return Err(NoAnswer::Lost);
         }
         answer.ok_or(NoAnswer::Lost)
+    }
+}
+
+/// What a call may do at Connect, whatever is answered.
+enum Effect {
+    None,
+    /// So many files were deleted before.
+    Delete(usize),
+    /// So many were there before.
+    Start(usize),
+    /// Completes this one.
+    Complete(String),
+}
+
+impl Effect {
+    fn before(sandbox: &Sandbox, request: &Sent) -> Self {
+        let mut parts = request.uri().path().trim_start_matches('/').split('/');
+        let (of_files, file) = (parts.next() == Some("attached-files"), parts.nth(1));
+        match (request.method().as_str(), file) {
+            ("DELETE", _) => Self::Delete(sandbox.deleted().len()),
+            ("PUT", None) if of_files => Self::Start(sandbox.ledger().len()),
+            ("POST", Some(file)) if of_files => {
+                let open = sandbox.ledger().iter().any(|one| one.file_id == file && !one.completed);
+                if open { Self::Complete(file.to_owned()) } else { Self::None }
+            }
+            _ => Self::None,
+        }
+    }
+
+    fn told(self, sandbox: &Sandbox, judge: &Judge) {
+        match self {
+            Self::None => {}
+            Self::Delete(before) => sandbox.deleted().iter().skip(before).for_each(|file| judge.deleted(file)),
+            Self::Start(before) => {
+                let ledger = sandbox.ledger();
+                ledger.iter().skip(before).for_each(|file| judge.started(&ledger, file));
+            }
+            Self::Complete(file) => {
+                let ledger = sandbox.ledger();
+                let completed = ledger.iter().filter(|one| one.file_id == file && one.completed);
+                completed.for_each(|file| judge.completed(file));
+            }
+        }
     }
 }
 

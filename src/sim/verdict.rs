@@ -1,0 +1,149 @@
+//! What must hold at the end: both sides equal, and every file with a verdict (DESIGN §7).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use casedrop_sandbox::{FileStatus, LedgerFile};
+
+use super::judge::Judge;
+use super::run::{Folder, Rules, Sim};
+use super::stage::Process;
+use crate::core::model::{Attachment, FileRow, MirrorId, ParkCode, Stage as AttachmentStage, Verdict};
+use crate::journal::Reader;
+use crate::types::FileId;
+
+/// What a loss of the journal explains.
+struct Past {
+    lost: Option<i64>,
+    forgotten: BTreeSet<String>,
+}
+
+impl Past {
+    fn of(judge: &Judge) -> Self {
+        let (lost, forgotten) = judge.losses();
+        Self { lost, forgotten }
+    }
+
+    /// Whether the file was there before the loss, and is what an adoption leaves to a person: never completed, or
+    /// beside the one that counts; or what a release gave up.
+    fn explains(&self, file: &LedgerFile, known: Option<&Attachment>) -> bool {
+        use AttachmentStage::{Approved, Failed, Rejected};
+        let of_before = self.lost.is_some_and(|lost| file.created_at.0 < lost);
+        of_before
+            && match known {
+                None => file.status != FileStatus::Approved || self.forgotten.contains(&file.file_id),
+                Some(known) => matches!(known.stage, Approved | Rejected | Failed),
+            }
+    }
+}
+
+/// The journal's rows of one mirror.
+type Rows = BTreeMap<String, FileRow>;
+
+impl Sim {
+    /// What does not hold once all is quiet. `foreign`: the file of somebody else.
+    pub(super) fn verdict(&self, process: &Process, foreign: &str) -> Vec<String> {
+        let mut broken = Vec::new();
+        let reader = process.engine.world.journal.reader().unwrap();
+        let ledger = self.stage.sandbox.ledger();
+        let past = Past::of(&self.judge);
+        let mut known: BTreeMap<MirrorId, (Rows, &Folder)> = BTreeMap::new();
+        for (mirror, folder) in process.engine.world.mirrors.iter().zip(&self.folders) {
+            let rows = reader.files_from(mirror.id, None, 10_000).unwrap().into_iter();
+            let rows: Rows = rows.map(|row| (String::from_utf8(row.path.as_bytes().to_vec()).unwrap(), row)).collect();
+            broken.extend(of_files(&reader, (mirror.id, folder), &rows, &ledger, (self.rules, &past)));
+            known.insert(mirror.id, (rows, folder));
+        }
+        for file in ledger.iter().filter(|file| !file.foreign) {
+            let attachment = FileId::new(&*file.file_id).and_then(|id| reader.attachment_by_file_id(&id).unwrap());
+            let explained = attachment.as_ref().is_some_and(|a| {
+                let (rows, folder) = &known[&a.mirror];
+                let row = rows.get(std::str::from_utf8(a.path.as_bytes()).unwrap());
+                match (a.stage, row.map(|row| &row.verdict)) {
+                    (AttachmentStage::Approved, Some(Verdict::Attached | Verdict::Ignored(_) | Verdict::Parked(_))) => {
+                        true
+                    }
+                    (AttachmentStage::Rejected, Some(Verdict::Parked(_) | Verdict::Ignored(_))) => true,
+                    (AttachmentStage::Rejected, Some(Verdict::Attached)) => folder.keep,
+                    _ => false,
+                }
+            });
+            if !explained && !past.explains(file, attachment.as_ref()) {
+                broken.push(format!("invariant 8: left at Connect without a reason: {file:?}\n{attachment:?}"));
+            }
+        }
+        if !ledger.iter().any(|file| file.file_id == foreign && file.status == FileStatus::Approved) {
+            broken.push("invariant 10: the file of somebody else is gone or changed".to_owned());
+        }
+        for unsure in reader.unsure(1_000).unwrap() {
+            broken.push(format!("still unsure: {unsure:?}"));
+        }
+        broken
+    }
+}
+
+/// The files of one mirror, here, in the journal and at Connect.
+fn of_files(
+    reader: &Reader,
+    (mirror, folder): (MirrorId, &Folder),
+    rows: &Rows,
+    ledger: &[LedgerFile],
+    (rules, past): (Rules, &Past),
+) -> Vec<String> {
+    let mut broken = Vec::new();
+    let (disk, keep) = (folder.disk.lock().unwrap(), folder.keep);
+    let at_connect =
+        |id: Option<&FileId>| ledger.iter().find(|file| Some(file.file_id.as_str()) == id.map(FileId::as_str));
+    for (path, hash) in disk.tree() {
+        let Some(row) = rows.get(path) else {
+            broken.push(format!("invariant 12: {path} is not in the journal"));
+            continue;
+        };
+        match &row.verdict {
+            Verdict::Attached => {
+                let approved = reader.attachments_of(mirror, &row.path).unwrap();
+                let approved: Vec<&Attachment> =
+                    approved.iter().filter(|a| a.stage == AttachmentStage::Approved).collect();
+                // What an adoption found beside the one that counts is left to a person.
+                let (Some(one), true) = (approved.last(), approved.len() == 1 || past.lost.is_some()) else {
+                    broken.push(format!("invariant 8: {path} has {} visible attachments", approved.len()));
+                    continue;
+                };
+                match at_connect(one.file_id.as_ref()) {
+                    Some(file)
+                        if file.status == FileStatus::Approved
+                            && file.sha256.as_ref() == Some(hash)
+                            && file.case_id == folder.case => {}
+                    found => broken.push(format!("invariant 12: {path} counts as attached, and there is {found:?}")),
+                }
+            }
+            Verdict::Parked(code) => {
+                let content = disk.read(path);
+                let expected = match code {
+                    ParkCode::EmptyFile => content.is_empty(),
+                    ParkCode::TooLarge => content.len() as u64 > rules.largest,
+                    ParkCode::TypeNotAllowed => path.ends_with(".zip"),
+                    ParkCode::Failed => path.ends_with("5.txt") && rules.fails,
+                    ParkCode::Rejected => path.ends_with("virus.txt"),
+                    // Where a case takes no name twice, the rejected record of this very content keeps its name, and so
+                    // does what was given up.
+                    ParkCode::Conflict => {
+                        rules.loose_names && (path.ends_with("virus.txt") || !past.forgotten.is_empty())
+                    }
+                    _ => false,
+                };
+                if !expected {
+                    broken.push(format!("invariant 12: {path} ({} bytes) is parked: {row:?}", content.len()));
+                }
+            }
+            verdict => broken.push(format!("invariant 12: {path} is {verdict} at the end: {row:?}")),
+        }
+    }
+    for (path, row) in rows.iter().filter(|(path, _)| !disk.tree().contains_key(*path)) {
+        let kept = keep && row.absent_since.is_some() && matches!(row.verdict, Verdict::Attached);
+        let unseen = past.lost.is_some() && row.verdict == Verdict::Parked(ParkCode::Unseen);
+        if !kept && !unseen && !matches!(row.verdict, Verdict::Ignored(_)) {
+            broken.push(format!("invariant 12: {path} is gone and still known: {row:?}"));
+        }
+    }
+    broken
+}
