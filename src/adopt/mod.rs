@@ -63,7 +63,8 @@ impl Found {
             RemoteStatus::Approved => Standing::Approved,
             RemoteStatus::Rejected => Standing::Rejected,
             RemoteStatus::Failed | RemoteStatus::Gone(_) => Standing::Failed,
-            RemoteStatus::Processing | RemoteStatus::Pending(_) | RemoteStatus::Other(_) => Standing::Open,
+            RemoteStatus::Processing | RemoteStatus::Pending(_) => Standing::Open,
+            RemoteStatus::Other(_) => Standing::Unknown,
         };
         Self {
             file: file.to_string(),
@@ -295,7 +296,10 @@ impl Session {
     fn answered(&self, mirror: &Mirror, case: &CaseArn) -> Result<Option<(bool, u64)>, JournalError> {
         let Some((at, known)) = self.reader.asked(mirror.id, case)? else { return Ok(None) };
         let found = self.reader.found_on(mirror.id, case)?;
-        let ended = |text: &String| serde_json::from_str::<Found>(text).is_ok_and(|one| one.standing != Standing::Open);
+        let ended = |text: &String| {
+            let found = serde_json::from_str::<Found>(text);
+            found.is_ok_and(|one| !matches!(one.standing, Standing::Open | Standing::Unknown))
+        };
         let good = UnixMillis::now().since(at) < FRESH && found.iter().all(ended);
         Ok(good.then_some((known, found.len() as u64)))
     }

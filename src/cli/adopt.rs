@@ -325,7 +325,9 @@ fn show(mirror: &Mirror, plan: &Plan, out: &mut Out) -> Result<(), Failed> {
         list(pairs(&plan.unfinished).into_iter(), out)?;
     }
     if !plan.open.is_empty() {
-        writeln!(out, "  {:>6}  still being scanned: run `casedrop adopt` again in 20 minutes", plan.open.len())?;
+        let text =
+            "still being scanned, or of a status that is not known here: run `casedrop adopt` again in 20 minutes";
+        writeln!(out, "  {:>6}  {text}", plan.open.len())?;
         list(pairs(&plan.open).into_iter(), out)?;
     }
     if !plan.proposals.is_empty() {

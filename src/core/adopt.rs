@@ -22,6 +22,8 @@ pub enum Standing {
     Failed,
     /// Not complete, or being scanned.
     Open,
+    /// Of a status that casedrop does not know: agents may see it.
+    Unknown,
 }
 
 /// One attachment of ours at Connect, as its metadata and tags tell.
@@ -46,7 +48,7 @@ pub struct Tagged {
 pub struct Arranged {
     /// For the journal, in this order: the last approved one is the file's attachment.
     pub take: Vec<Tagged>,
-    /// Too young to be judged: a scan may still be under way.
+    /// Not to be judged: a scan may still be under way, or the status is none that casedrop knows.
     pub open: Vec<Tagged>,
     /// Never completed.
     pub unfinished: Vec<Tagged>,
@@ -73,6 +75,7 @@ pub fn arrange(files: Vec<Tagged>, local: Option<Version>, now: UnixMillis) -> A
             Standing::Approved | Standing::Rejected | Standing::Failed => &mut arranged.take,
             Standing::Open if now.since(one.created) < NEVER_COMPLETES => &mut arranged.open,
             Standing::Open => &mut arranged.unfinished,
+            Standing::Unknown => &mut arranged.open,
         };
         place.push(one);
     }
@@ -129,15 +132,18 @@ mod tests {
         let arranged = arrange(files, None, now);
         assert_eq!((arranged.unfinished.len(), arranged.open.len(), arranged.take.len()), (1, 1, 1));
         assert_eq!(arranged.chosen(), None, "invariant 11");
+        let unknown = arrange(vec![one(1, 1, 0, Standing::Unknown)], Some(version(1)), now);
+        assert_eq!((unknown.open.len(), unknown.chosen()), (1, None), "of whatever age: it may be visible");
     }
 
     proptest! {
         #[test]
         fn none_is_lost_and_none_is_guessed(
-            raw in prop::collection::vec((0..4_u8, 0..2_000_000_i64, 0..4_u8), 0..8),
+            raw in prop::collection::vec((0..4_u8, 0..2_000_000_i64, 0..5_u8), 0..8),
             local in prop::option::of(0..4_u8),
         ) {
-            let standings = [Standing::Approved, Standing::Rejected, Standing::Failed, Standing::Open];
+            use Standing::{Approved, Failed, Open, Rejected, Unknown};
+            let standings = [Approved, Rejected, Failed, Open, Unknown];
             let files: Vec<Tagged> = raw.iter().zip(0_u8..)
                 .map(|((content, at, s), id)| one(id, *content, *at, standings[usize::from(*s)])).collect();
             let local = local.map(version);

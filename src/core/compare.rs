@@ -159,8 +159,10 @@ pub enum Status {
     Approved,
     /// REJECTED or FAILED.
     Refused,
-    /// Anything else.
+    /// Not complete, or being scanned.
     Open,
+    /// None that casedrop knows: agents may see it.
+    Unknown,
 }
 
 /// The one class of a combination; `None` when all agree or nothing certain can be said.
@@ -185,7 +187,7 @@ fn journaled(row: Journaled, here: Here, remote: Remote) -> Option<Class> {
     match (row.stage, remote.status) {
         (Stage::Approved, Status::Refused) => Some(Class::Flipped),
         // Being looked at again, perhaps: the next comparison tells.
-        (Stage::Approved, Status::Open) => None,
+        (Stage::Approved, Status::Open | Status::Unknown) => None,
         (Stage::Approved, Status::Approved) if !remote.as_sent => Some(Class::Altered),
         (Stage::Approved, Status::Approved) if row.outdone => Some(Class::Surplus),
         (Stage::Approved, Status::Approved) if row.unseen && here == Here::Absent => Some(Class::Unseen),
@@ -200,11 +202,12 @@ fn unknown(has_attachment: bool, here: Here, remote: Remote) -> Option<Class> {
     if !(remote.ours && remote.settled) {
         return None;
     }
-    Some(match remote.status {
-        Status::Approved if here == Here::Same && !has_attachment => Class::Adoptable,
-        Status::Approved => Class::Orphan,
-        Status::Refused | Status::Open => Class::Unfinished,
-    })
+    match remote.status {
+        Status::Approved if here == Here::Same && !has_attachment => Some(Class::Adoptable),
+        Status::Approved => Some(Class::Orphan),
+        Status::Refused | Status::Open => Some(Class::Unfinished),
+        Status::Unknown => None,
+    }
 }
 
 #[cfg(test)]
@@ -254,6 +257,7 @@ mod tests {
             (unknown, Here::Absent, present(Status::Approved), Some(Class::Orphan)),
             (Known::Unknown { has_attachment: true }, Here::Same, present(Status::Approved), Some(Class::Orphan)),
             (unknown, Here::Absent, present(Status::Open), Some(Class::Unfinished)),
+            (unknown, Here::Absent, present(Status::Unknown), None),
             (unknown, Here::Absent, young, None),
             (unknown, Here::Absent, foreign, None),
             (Known::AttemptAtWork, Here::Absent, present(Status::Open), None),
@@ -281,7 +285,7 @@ mod tests {
     }
 
     fn any_there() -> impl Strategy<Value = There> {
-        let status = prop::sample::select(&[Status::Approved, Status::Refused, Status::Open]);
+        let status = prop::sample::select(&[Status::Approved, Status::Refused, Status::Open, Status::Unknown]);
         let present = (status, any::<bool>(), any::<bool>(), any::<bool>())
             .prop_map(|(status, ours, as_sent, settled)| There::Present(Remote { status, ours, as_sent, settled }));
         prop_oneof![Just(There::Unsure), Just(There::Gone), present]

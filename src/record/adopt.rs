@@ -32,7 +32,7 @@ pub fn adopt(
             Standing::Approved => (Stage::Approved, None),
             Standing::Rejected => (Stage::Rejected, Some(ParkCode::Rejected)),
             Standing::Failed => (Stage::Failed, Some(ParkCode::Failed)),
-            Standing::Open => continue,
+            Standing::Open | Standing::Unknown => continue,
         };
         let mut token = ClientToken::from_journal(one.token.clone());
         if tx.attachment_by_token(&token)?.is_some() {

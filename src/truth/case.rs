@@ -329,8 +329,7 @@ fn status(remote: &RemoteFile) -> Status {
     match remote.status {
         RemoteStatus::Approved => Status::Approved,
         RemoteStatus::Rejected | RemoteStatus::Failed => Status::Refused,
-        RemoteStatus::Processing | RemoteStatus::Pending(_) | RemoteStatus::Gone(_) | RemoteStatus::Other(_) => {
-            Status::Open
-        }
+        RemoteStatus::Processing | RemoteStatus::Pending(_) | RemoteStatus::Gone(_) => Status::Open,
+        RemoteStatus::Other(_) => Status::Unknown,
     }
 }
