@@ -185,11 +185,20 @@ fn absences(
     // As after the graces that a pass would begin now.
     let (waiting, first) = reader.unannounced_deletes(id)?;
     let missing = waiting + newly;
-    let older = reader.older_present(id, first.unwrap_or(now).min(now))?.saturating_sub(newly);
+    let first = first.unwrap_or(now).min(now);
+    let older = reader.older_present(id, first)?.saturating_sub(newly);
+    let mut hidden = 0;
+    for (folder, _) in &pass.unlisted {
+        hidden += reader.older_present_below(id, first, folder)?;
+    }
     if plan::is_emptied(missing, older) && missing > released {
         say.held(format!(
             "{missing} attached files are gone, and none that was there with them is left; nothing is deleted"
         ));
+        return Ok(());
+    }
+    if plan::may_be_emptied(missing, older, hidden) {
+        say.held("what is gone may be more than what could be listed; nothing is deleted".to_owned());
         return Ok(());
     }
     let recent = reader.deletes_since(id, UnixMillis(UnixMillis::now().0 - 3_600_000))?;

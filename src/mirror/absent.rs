@@ -28,6 +28,8 @@ struct Missing {
     /// Attached files that are gone, their deletes not yet announced.
     missing: u64,
     emptied: bool,
+    /// The gaps of the listing may hide that the root was emptied.
+    unclear: bool,
 }
 
 impl MirrorLoop {
@@ -66,9 +68,9 @@ impl MirrorLoop {
                 )
                 .await?;
         }
-        let weighed = self.missing().await?;
+        let weighed = self.missing(pass).await?;
         self.weigh_holds(due.len() as u64, &weighed).await?;
-        if self.mirror.stops_deletes() {
+        if self.mirror.stops_deletes() || weighed.unclear {
             return Ok(true);
         }
         if !due.is_empty() {
@@ -79,20 +81,25 @@ impl MirrorLoop {
         Ok(false)
     }
 
-    async fn missing(&self) -> Result<Missing, JournalError> {
+    async fn missing(&self, pass: &Pass) -> Result<Missing, JournalError> {
+        let unlisted: Vec<RelPath> = pass.unlisted.iter().map(|(folder, _)| folder.clone()).collect();
         let (id, hour_ago) = (self.mirror.id, UnixMillis(UnixMillis::now().0 - 3_600_000));
         self.ask(move |reader| {
             let (missing, first) = reader.unannounced_deletes(id)?;
-            let older = match first {
-                Some(first) if missing >= 2 => reader.older_present(id, first)?,
-                _ => 1,
-            };
+            let (mut older, mut hidden) = (1, 0);
+            if let Some(first) = first.filter(|_| missing >= 2 || !unlisted.is_empty()) {
+                older = reader.older_present(id, first)?;
+                for folder in &unlisted {
+                    hidden += reader.older_present_below(id, first, folder)?;
+                }
+            }
             Ok(Missing {
                 tracked: reader.tracked_count(id)?,
                 recent: reader.deletes_since(id, hour_ago)?,
                 released: reader.mirror(id)?.map_or(0, |row| u64::from(row.released)),
                 missing,
                 emptied: plan::is_emptied(missing, older),
+                unclear: plan::may_be_emptied(missing, older, hidden),
             })
         })
         .await
@@ -102,7 +109,7 @@ impl MirrorLoop {
     async fn weigh_holds(&self, due: u64, weighed: &Missing) -> Result<(), JournalError> {
         let (journal, budget) = (&self.world.journal, self.mirror.config.delete_budget);
         let keeps = !self.mirror.rules().propagate_deletes;
-        let Missing { tracked, recent, released, missing, emptied } = *weighed;
+        let Missing { tracked, recent, released, missing, emptied, .. } = *weighed;
         if emptied && missing > released && !keeps {
             let text = format!("{missing} attached files are gone, and none that was there with them is left");
             self.mirror.begin_hold(journal, HoldCode::RootEmptied, text).await?;

@@ -2,6 +2,7 @@
 
 use super::super::error::JournalError;
 use super::super::rows;
+use super::scan::AFTER_SLASH;
 use super::{Counts, View, limited};
 use crate::core::model::{FileRow, MirrorId, Verdict, Version};
 use crate::types::{RelPath, UnixMillis};
@@ -12,6 +13,12 @@ pub struct Sample {
     pub spread: Vec<FileRow>,
     pub newest: Vec<FileRow>,
 }
+
+/// See [`View::older_present`].
+const OLDER_PRESENT: &str = "SELECT count(*) FROM file WHERE mirror = ?1 AND absent_since IS NULL AND seen_at < ?2
+     AND verdict <> 'ignored' AND verdict <> 'unrouted'
+     AND EXISTS (SELECT 1 FROM attachment WHERE attachment.mirror = file.mirror
+         AND attachment.path = file.path AND stage = 'approved')";
 
 impl View {
     pub fn file(&self, mirror: MirrorId, path: &RelPath) -> Result<Option<FileRow>, JournalError> {
@@ -198,14 +205,20 @@ impl View {
     /// Of the files that agents can see and that were known before `before`, how many are here. What is out of scope
     /// does not count: nobody looks whether it is there.
     pub fn older_present(&self, mirror: MirrorId, before: UnixMillis) -> Result<u64, JournalError> {
-        self.total(
-            "SELECT count(*) FROM file WHERE mirror = ?1 AND absent_since IS NULL AND seen_at < ?2
-                 AND verdict <> 'ignored' AND verdict <> 'unrouted'
-                 AND EXISTS (SELECT 1 FROM attachment WHERE attachment.mirror = file.mirror
-                     AND attachment.path = file.path AND stage = 'approved')",
-            (mirror, before),
-            |row| rows::count(row, 0),
-        )
+        self.total(OLDER_PRESENT, (mirror, before), |row| rows::count(row, 0))
+    }
+
+    /// Of these, how many are below the folder.
+    pub fn older_present_below(
+        &self,
+        mirror: MirrorId,
+        before: UnixMillis,
+        folder: &RelPath,
+    ) -> Result<u64, JournalError> {
+        let (from, to) = ([folder.as_bytes(), b"/"].concat(), [folder.as_bytes(), AFTER_SLASH].concat());
+        self.total(&format!("{OLDER_PRESENT} AND path > ?3 AND path < ?4"), (mirror, before, from, to), |row| {
+            rows::count(row, 0)
+        })
     }
 
     /// Files that agents can see and whose present content, as far as it is known, is another: those that are not

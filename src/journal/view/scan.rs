@@ -9,7 +9,7 @@ use crate::core::model::{MirrorId, Stat};
 use crate::types::{RelPath, UnixMillis};
 
 /// The byte that follows `/`: `dir` + it is the first path past everything below `dir`.
-const AFTER_SLASH: &[u8] = b"0";
+pub(super) const AFTER_SLASH: &[u8] = b"0";
 
 /// A prepared scan; [`Scan::rows`] runs it.
 pub struct Scan<'v> {
