@@ -108,6 +108,14 @@ enum Root {
     Away,
 }
 
+/// What was there from this moment on.
+struct Moment {
+    at: i64,
+    /// At the root's path, for all to see.
+    here: bool,
+    tree: Tree,
+}
+
 pub struct Disk {
     root: PathBuf,
     away: PathBuf,
@@ -121,7 +129,7 @@ pub struct Disk {
     /// Folders that cannot be listed.
     shut: Vec<(u64, u64)>,
     /// What was there from which moment on; what an unmounted disk holds counts as there.
-    log: Vec<(i64, Tree)>,
+    log: Vec<Moment>,
     /// Hashes of what was read: by inode, time of change and size. No two contents have the same three.
     hashes: BTreeMap<(u64, i64, i64, u64), String>,
     /// Since when the user wants nothing to be there.
@@ -131,7 +139,7 @@ pub struct Disk {
 impl Disk {
     pub fn new(root: PathBuf, away: PathBuf) -> Self {
         let now = simulated::true_time().unwrap();
-        let log = vec![(now, Tree::new())];
+        let log = vec![Moment { at: now, here: true, tree: Tree::new() }];
         Self {
             root,
             away,
@@ -170,24 +178,26 @@ impl Disk {
     }
 
     pub fn tree(&self) -> &Tree {
-        &self.log.last().unwrap().1
+        &self.log.last().unwrap().tree
     }
 
     pub fn read(&self, path: &str) -> Vec<u8> {
         fs::read(self.place().join(path)).unwrap()
     }
 
-    /// Whether a file of which `is` says so, by path and content, was there at any time from `from` to `until`.
+    /// Whether a file of which `is` says so, by path and content, could be seen at any time from `from` to `until`: while
+    /// the disk was at its place, and for longer than no time at all.
     pub fn was_there(&self, from: i64, until: i64, is: impl Fn(&str, &str) -> bool) -> bool {
         let mut end = i64::MAX;
-        for (begin, tree) in self.log.iter().rev() {
-            if *begin <= until && end >= from && tree.iter().any(|(path, hash)| is(path, hash)) {
+        for Moment { at, here, tree } in self.log.iter().rev() {
+            let seen = *here && *at <= until && end >= from && *at < end;
+            if seen && tree.iter().any(|(path, hash)| is(path, hash)) {
                 return true;
             }
-            if *begin < from {
+            if *at < from {
                 break;
             }
-            end = *begin;
+            end = *at;
         }
         false
     }
@@ -195,7 +205,7 @@ impl Disk {
     /// Whether the path ever held this content, on this disk or another.
     pub fn held(&self, path: &str, content: &str) -> bool {
         Self::is_of_other(path, content)
-            || self.was_there(i64::MIN, i64::MAX, |there, hash| there == path && hash == content)
+            || self.log.iter().any(|moment| moment.tree.get(path).is_some_and(|hash| hash == content))
     }
 
     /// Whether this is what stands on another disk.
@@ -279,7 +289,8 @@ impl Disk {
         if !empty && !tree.is_empty() {
             self.emptied = None;
         }
-        self.log.push((simulated::true_time().unwrap(), tree));
+        let (at, here) = (simulated::true_time().unwrap(), self.state == Root::Here);
+        self.log.push(Moment { at, here, tree });
     }
 
     /// A new file at a path that no deed names. Says whether it could be written.

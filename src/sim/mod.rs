@@ -95,10 +95,11 @@ fn any_course_of_events_ends_with_both_sides_equal() {
     });
     let sum = sum.into_inner().unwrap();
     println!(
-        "{seeds} seeds from {first} in {:.1} s, {} with two mirrors: {} steps, {} processes, {} kills, {} lost journals; {} calls, {} \
+        "{} seeds from {first} in {:.1} s, {} with two mirrors: {} steps, {} processes, {} kills, {} lost journals; {} calls, {} \
          deletes of visible files, {} files moved to the other mirror, {} transfers in pieces ({} cut); faults: {} of the \
          network, {} of the service, {} of the disk; judged: {} announced deletes, {} adoptions, {} times that trouble of \
          one mirror does not delay the other",
+        sum.seeds,
         began.elapsed().as_secs_f64(),
         sum.pairs,
         sum.steps,

@@ -41,6 +41,7 @@ pub struct Rules {
 pub struct Report {
     pub broken: Vec<String>,
     pub trace: Vec<String>,
+    pub seeds: u64,
     pub steps: usize,
     pub lives: u64,
     pub kills: u64,
@@ -67,6 +68,7 @@ pub struct Report {
 impl Report {
     /// Adds the figures of another seed.
     pub fn add(&mut self, other: &Self) {
+        self.seeds += other.seeds;
         self.steps += other.steps;
         self.lives += other.lives;
         self.kills += other.kills;
@@ -234,7 +236,7 @@ impl Sim {
     fn go(&self, limit: usize, foreign: &str) -> Report {
         let steps: Vec<Step> = course::steps(self.seed).into_iter().take(limit).collect();
         let pairs = u64::from(self.folders.len() == 2);
-        let mut report = Report { steps: steps.len(), pairs, ..Report::default() };
+        let mut report = Report { seeds: 1, steps: steps.len(), pairs, ..Report::default() };
         let next = Cell::new(0);
         self.stage.host.set_slowness(Duration::from_millis(60));
         self.stage.line.set_weather(Weather { slow_ms: 100, ..Weather::default() });
