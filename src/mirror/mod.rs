@@ -20,7 +20,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::WatchMode;
-use crate::core::model::HoldCode;
+use crate::core::model::{HoldCode, RootIdentity};
 use crate::core::plan::{Seen, Step};
 use crate::core::routing::UnroutedReason;
 use crate::core::settle::{Mono, Settler};
@@ -86,6 +86,8 @@ pub struct MirrorLoop {
     /// Folders that appeared: looked at once more after the quiet time, for what was written into them before the
     /// kernel watched them.
     second_looks: Vec<(Instant, RelPath)>,
+    /// The root as the last look found it; `None` while it is not the mirror's.
+    root: Option<RootIdentity>,
     /// What the last full pass could not list; `None` before the first.
     unlisted: Option<Vec<(RelPath, String)>>,
     suspicion: changed::Suspicion,
@@ -121,6 +123,7 @@ impl MirrorLoop {
             next_watch: now,
             next_pass: now,
             second_looks: Vec::new(),
+            root: None,
             unlisted: None,
             suspicion: changed::Suspicion::default(),
             noticed: None,
@@ -186,7 +189,7 @@ impl MirrorLoop {
             tracing::debug!(mirror = %self.mirror.config.name, why, "looking everywhere");
             self.next_pass = self.next_pass.min(Instant::now());
         }
-        if Instant::now() >= self.next_pass {
+        if Instant::now() >= self.next_pass || (touched.is_empty() && self.root_went_away().await) {
             self.full_pass(pulse).await?;
         } else if !touched.is_empty() {
             self.look_at(touched, pulse).await?;
@@ -350,7 +353,8 @@ impl MirrorLoop {
     }
 
     /// Opens the root and makes sure that it is the one the journal knows; else a hold says what it is.
-    async fn healthy_root(&self) -> Result<Option<Arc<Root>>, JournalError> {
+    async fn healthy_root(&mut self) -> Result<Option<Arc<Root>>, JournalError> {
+        self.root = None;
         let mirror = Arc::clone(&self.mirror);
         let opened = self
             .ask(move |reader| {
@@ -386,7 +390,21 @@ impl MirrorLoop {
             self.world.journal.write(move |tx| tx.set_identity(id, Some(&identity))).await?;
             crash::at(Point::IdentityAfter);
         }
+        self.root = Some(identity);
         Ok(Some(Arc::new(root)))
+    }
+
+    /// Whether something else than the root of the last look is at its path. The watcher does not tell when a disk is
+    /// unmounted or another comes to lie over it, and the next full pass may be far.
+    async fn root_went_away(&self) -> bool {
+        let Some(known) = self.root else { return false };
+        let path = self.mirror.config.path.clone();
+        let gone = host::blocking(move || match scan::open_root(&path) {
+            Ok(root) => !root.identity().is_same_as(&known),
+            Err(RootFault::Exhausted(_)) => false,
+            Err(_) => true,
+        });
+        gone.await.unwrap_or(false)
     }
 
     /// A root that cannot be used is a hold with its name, the only one of its kind at a time; without descriptors

@@ -115,8 +115,10 @@ fn a_disk_that_goes_away_comes_back_empty_or_as_another_deletes_nothing() {
     if !inside("mounts::a_disk_that_goes_away_comes_back_empty_or_as_another_deletes_nothing") {
         return;
     }
-    let mut stage = often();
+    let mut stage = Stage::new();
     stage.limits.push_str("[log]\nlevel = \"debug\"\n");
+    // No rescan is waited for until an unmounted disk shows.
+    stage.mirror.push_str("rescan = \"1d\"\n");
     let (own, other) = (stage.dir.path().join("own"), stage.dir.path().join("other"));
     for disk in [&own, &other] {
         fs::create_dir(disk).unwrap();
