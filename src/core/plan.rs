@@ -445,15 +445,12 @@ fn absent(rule: Option<&str>, known: &Known, rules: Rules, now: UnixMillis) -> S
         return out_of_scope(rule, known);
     }
     if known.is_kept() {
-        let told = row.verdict == if scanning { Verdict::Scanning } else { Verdict::Attached };
-        return if row.absent_since.is_some() && told { Step::Nothing } else { Step::Keep };
+        return keep_once(row, scanning);
     }
     match (row.absent_since, rules.propagate_deletes) {
         (None, true) => Step::BeginGrace { delete_after: now.plus(rules.delete_grace) },
         (None, false) => Step::Keep,
-        (Some(_), false) if row.verdict == Verdict::Deleting => Step::Keep,
-        (Some(_), false) if row.verdict == Verdict::Scanning && !scanning => Step::Keep,
-        (Some(_), false) => Step::Nothing,
+        (Some(_), false) => keep_once(row, scanning),
         (Some(_), true) if row.verdict != Verdict::Deleting => {
             // Kept so far by a policy that has changed: the grace starts now, not then.
             Step::BeginGrace { delete_after: now.plus(rules.delete_grace) }
@@ -465,6 +462,13 @@ fn absent(rule: Option<&str>, known: &Known, rules: Rules, now: UnixMillis) -> S
         (Some(since), true) if !scanning && now >= since.plus(rules.delete_grace) => Step::DeleteDue,
         (Some(_), true) => Step::Nothing,
     }
+}
+
+/// A file that is gone and kept counts as what of it is at Connect, whatever its row tells (the scan of its last content
+/// may have failed since, say).
+fn keep_once(row: &FileRow, scanning: bool) -> Step {
+    let told = row.verdict == if scanning { Verdict::Scanning } else { Verdict::Attached };
+    if row.absent_since.is_some() && told { Step::Nothing } else { Step::Keep }
 }
 
 /// The reason an attachment is deleted because its file is gone.

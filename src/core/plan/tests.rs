@@ -324,6 +324,7 @@ fn an_absence_is_forgotten_kept_or_waits_out_its_grace() {
         ("kept before", false, known(Some(absent_row(Attached, 1, due)), approved()), Step::Nothing),
         ("kept from now on", false, known(Some(absent_row(Deleting, 1, due)), approved()), Step::Keep),
         ("kept, its scan ended", false, known(Some(absent_row(Scanning, 1, due)), approved()), Step::Keep),
+        ("kept, its scan failed", false, known(Some(absent_row(Queued, 1, due)), approved()), Step::Keep),
         ("kept, being scanned", false, known(Some(absent_row(Scanning, 1, due)), scanning()), Step::Nothing),
         ("no longer kept", true, known(Some(absent_row(Attached, 1, due)), approved()), begin.clone()),
     ];
