@@ -26,7 +26,7 @@ use plan::Adoption;
 use crate::aws::{Client, Failure, Next, RemoteFile, RemoteStatus};
 use crate::config::Config;
 use crate::core::adopt::{Standing, Tagged};
-use crate::core::model::Version;
+use crate::core::model::{HoldCode, Version};
 use crate::core::plan::{Content, Seen};
 use crate::core::reference::{CaseRef, RefState, Reference, batches};
 use crate::core::sidecar::Beside;
@@ -109,6 +109,11 @@ pub struct Progress<'a> {
 /// Told of each step.
 pub type Tell<'t> = &'t mut (dyn FnMut(&Progress<'_>) + Send);
 
+/// When the journal of the mirror was found lost, if it still is.
+fn lost_at(mirror: &Mirror) -> Option<UnixMillis> {
+    mirror.holds().into_iter().find(|hold| hold.code == HoldCode::JournalRebuilt).map(|hold| hold.since)
+}
+
 /// One run of `adopt`, with the journal open.
 pub struct Session {
     journal: Journal,
@@ -173,15 +178,39 @@ impl Session {
 
     /// Asks every case that is not answered yet, reads what has to be compared, and says what would be taken over.
     ///
+    /// Connect promises nothing about when a file is listed (SERVICE.md 2.6): where a file here would be attached and
+    /// the journal was lost less than [`record::LISTING_GRACE`] ago, it waits for that to pass and asks again.
+    ///
     /// # Errors
     /// The root cannot be listed, a question got no answer, or Connect knows none of the cases.
     pub async fn plan(&self, mirror: &Mirror, more: &[CaseArn], accept: bool, tell: Tell<'_>) -> Result<Plan, Fatal> {
+        let (plan, asked) = self.plan_now(mirror, more, accept, None, tell).await?;
+        let whole_from = lost_at(mirror).map(|lost| lost.plus(record::LISTING_GRACE));
+        let early = whole_from.filter(|from| plan.would_attach && asked.is_some_and(|at| at < *from));
+        let Some(from) = early else { return Ok(plan) };
+        let rest = from.since(UnixMillis::now()).min(record::LISTING_GRACE);
+        let trouble = format!("Connect may list late what was attached last: asking again in {} s", rest.as_secs());
+        let (name, of, files) = (&mirror.config.name, plan.cases as u64, plan.files);
+        tell(&Progress { mirror: name, phase: "asking", done: 0, of, files, trouble: Some(&trouble) });
+        crate::host::time::sleep(rest).await;
+        Ok(self.plan_now(mirror, more, accept, Some(from), tell).await?.0)
+    }
+
+    /// The plan from answers that are not older than `from`, and when the oldest of them was given.
+    async fn plan_now(
+        &self,
+        mirror: &Mirror,
+        more: &[CaseArn],
+        accept: bool,
+        from: Option<UnixMillis>,
+        tell: Tell<'_>,
+    ) -> Result<(Plan, Option<UnixMillis>), Fatal> {
         let local = local::look(mirror).await?;
         let mut cases = local.cases.clone();
         cases.extend(self.resolve(mirror, local.references.values()).await?);
         cases.extend(more.iter().cloned());
         let cases: Vec<CaseArn> = cases.into_iter().collect();
-        let unknown_cases = self.ask(mirror, &cases, tell).await?;
+        let unknown_cases = self.ask(mirror, &cases, from, tell).await?;
         if !cases.is_empty() && unknown_cases.len() == cases.len() {
             let text = format!(
                 "mirror {}: Connect knows none of its {} cases (such as {}), so nothing can be said of what was \
@@ -192,8 +221,10 @@ impl Session {
             );
             return Err(Fatal::person(text));
         }
-        let mut found = Vec::new();
+        let (mut found, mut oldest) = (Vec::new(), None);
         for case in &cases {
+            let at = self.reader.asked(mirror.id, case)?.map(|(at, _)| at);
+            oldest = oldest.into_iter().chain(at).min();
             for text in self.reader.found_on(mirror.id, case)? {
                 // Written by this program; what it cannot read any more is asked for again some day, not guessed.
                 if let Ok(one) = serde_json::from_str::<Found>(&text) {
@@ -205,7 +236,7 @@ impl Session {
         if accept {
             self.compare(mirror, &mut plan, tell).await?;
         }
-        Ok(plan)
+        Ok((plan, oldest))
     }
 
     /// The cases that references mean, looked up and kept in the journal where it does not know them. Of an ambiguous
@@ -255,11 +286,17 @@ impl Session {
     }
 
     /// Asks the cases; returns those that Connect does not know.
-    async fn ask(&self, mirror: &Mirror, cases: &[CaseArn], tell: Tell<'_>) -> Result<Vec<CaseArn>, Fatal> {
+    async fn ask(
+        &self,
+        mirror: &Mirror,
+        cases: &[CaseArn],
+        from: Option<UnixMillis>,
+        tell: Tell<'_>,
+    ) -> Result<Vec<CaseArn>, Fatal> {
         let mut unknown = Vec::new();
         let mut manners = Telling { mirror: &mirror.config.name, done: 0, of: cases.len() as u64, files: 0, tell };
         for case in cases {
-            if let Some((known, files)) = self.answered(mirror, case)? {
+            if let Some((known, files)) = self.answered(mirror, case, from)? {
                 manners.files += files;
                 manners.done += 1;
                 if !known {
@@ -292,15 +329,21 @@ impl Session {
     }
 
     /// Whether Connect knows the case and how many files it has, if an earlier answer is still good: a day, unless
-    /// something was open then.
-    fn answered(&self, mirror: &Mirror, case: &CaseArn) -> Result<Option<(bool, u64)>, JournalError> {
+    /// something was open then, and not older than `from`.
+    fn answered(
+        &self,
+        mirror: &Mirror,
+        case: &CaseArn,
+        from: Option<UnixMillis>,
+    ) -> Result<Option<(bool, u64)>, JournalError> {
         let Some((at, known)) = self.reader.asked(mirror.id, case)? else { return Ok(None) };
         let found = self.reader.found_on(mirror.id, case)?;
         let ended = |text: &String| {
             let found = serde_json::from_str::<Found>(text);
             found.is_ok_and(|one| !matches!(one.standing, Standing::Open | Standing::Unknown))
         };
-        let good = UnixMillis::now().since(at) < FRESH && found.iter().all(ended);
+        let late = from.is_none_or(|from| at >= from);
+        let good = UnixMillis::now().since(at) < FRESH && late && found.iter().all(ended);
         Ok(good.then_some((known, found.len() as u64)))
     }
 

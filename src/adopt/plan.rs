@@ -90,6 +90,8 @@ pub struct Plan {
     pub ambiguous: Vec<String>,
     /// Folders and files of which nothing can be said.
     pub unlisted: Vec<(RelPath, String)>,
+    /// Some file here is not what was found, or nothing was found for it: it would be attached.
+    pub(super) would_attach: bool,
 }
 
 impl Plan {
@@ -168,7 +170,23 @@ pub(super) async fn make(
         one(mirror, &local, path, tagged, &mut plan).await;
     }
     propose(mirror, reader, &local, untagged, &mut plan)?;
+    plan.would_attach = would_attach(mirror, reader, &local, &plan)?;
     Ok(plan)
+}
+
+fn would_attach(mirror: &Mirror, reader: &Reader, local: &Local, plan: &Plan) -> Result<bool, JournalError> {
+    let fates: BTreeMap<&RelPath, Fate> = plan.entries.iter().map(|e| (&e.adoption.path, e.fate)).collect();
+    for path in local.files.keys() {
+        let stays = match fates.get(path) {
+            Some(Fate::Changed | Fate::Unread) => false,
+            Some(_) => true,
+            None => has_attachment(reader, mirror, path)?,
+        };
+        if !stays {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn has_attachment(reader: &Reader, mirror: &Mirror, path: &RelPath) -> Result<bool, JournalError> {

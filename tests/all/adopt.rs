@@ -359,6 +359,20 @@ fn adoption_under_every_switch_of_the_questions() {
 }
 
 #[test]
+fn invariant_19_what_connect_lists_late_is_not_attached_again() {
+    let late = Switches { related_items_delay: Duration::from_secs(40), ..Switches::default() };
+    let stage = Stage::with(|settings| settings.switches = late);
+    stage.write("a.txt", "a");
+    stage.sync();
+    let (before, changes) = (ledger(&stage), stage.changes().len());
+    lose(&stage);
+    let shown = adopt(&stage, &["--yes"], 0);
+    assert!(shown.contains("Connect may list late"), "{shown}");
+    stage.sync();
+    assert_eq!((ledger(&stage), stage.changes().len()), (before, changes));
+}
+
+#[test]
 fn many_cases_are_asked_within_the_quota() {
     let mut stage = Stage::new();
     stage.case = "case_from = '^(?<case_id>[^/]+)/'".to_owned();
