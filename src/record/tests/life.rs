@@ -237,3 +237,17 @@ fn a_kept_file_whose_last_content_was_never_read_is_told_as_what_is_kept() {
         Ok(())
     });
 }
+
+#[test]
+fn invariant_3_what_was_adopted_without_a_file_is_no_proof_that_a_root_is_not_emptied() {
+    on_journal(|w| {
+        w.bring("f", 1, Stage::Approved)?;
+        w.bring("g", 1, Stage::Approved)?;
+        let here = || w.tx.older_present(w.mirror, at(i64::MAX));
+        assert_eq!(here()?, 2);
+        let row = w.row("g")?.unwrap();
+        w.tx.put_file(&FileRow { verdict: Verdict::Parked(crate::core::model::ParkCode::Unseen), ..row })?;
+        assert_eq!(here()?, 1);
+        Ok(())
+    });
+}
