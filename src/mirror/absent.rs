@@ -89,9 +89,7 @@ impl MirrorLoop {
             let (mut older, mut hidden) = (1, 0);
             if let Some(first) = first.filter(|_| missing >= 2 || !unlisted.is_empty()) {
                 older = reader.older_present(id, first)?;
-                for folder in &unlisted {
-                    hidden += reader.older_present_below(id, first, folder)?;
-                }
+                hidden = reader.older_present_below(id, first, &unlisted)?;
             }
             Ok(Missing {
                 tracked: reader.tracked_count(id)?,

@@ -208,17 +208,20 @@ impl View {
         self.total(OLDER_PRESENT, (mirror, before), |row| rows::count(row, 0))
     }
 
-    /// Of these, how many are below the folder.
-    pub fn older_present_below(
+    /// Of these, how many are below the folders.
+    pub fn older_present_below<'f>(
         &self,
         mirror: MirrorId,
         before: UnixMillis,
-        folder: &RelPath,
+        folders: impl IntoIterator<Item = &'f RelPath>,
     ) -> Result<u64, JournalError> {
-        let (from, to) = ([folder.as_bytes(), b"/"].concat(), [folder.as_bytes(), AFTER_SLASH].concat());
-        self.total(&format!("{OLDER_PRESENT} AND path > ?3 AND path < ?4"), (mirror, before, from, to), |row| {
-            rows::count(row, 0)
-        })
+        let sql = format!("{OLDER_PRESENT} AND path > ?3 AND path < ?4");
+        let mut all = 0;
+        for folder in folders {
+            let (from, to) = ([folder.as_bytes(), b"/"].concat(), [folder.as_bytes(), AFTER_SLASH].concat());
+            all += self.total(&sql, (mirror, before, from, to), |row| rows::count(row, 0))?;
+        }
+        Ok(all)
     }
 
     /// Files that agents can see and whose present content, as far as it is known, is another: those that are not
