@@ -173,6 +173,11 @@ fn known(reader: &Reader, file: &LedgerFile) -> Option<Attachment> {
     reader.attachment_by_file_id(&FileId::new(&*file.file_id)?).unwrap()
 }
 
+/// Whether it announces a delete because a file is gone.
+fn tells_absence(event: &Event) -> bool {
+    event.kind == EventKind::DeletePlanned && event.detail.get("absent_since").is_some()
+}
+
 fn text(path: &RelPath) -> &str {
     std::str::from_utf8(path.as_bytes()).unwrap()
 }
@@ -192,7 +197,7 @@ impl State {
         let filter = EventFilter { after_id: Some(self.cursor), ..EventFilter::default() };
         for event in reader.events(&filter).unwrap() {
             self.cursor = event.id;
-            if event.kind != EventKind::DeletePlanned || event.detail.get("absent_since").is_none() {
+            if !tells_absence(&event) {
                 continue;
             }
             self.announced += 1;
@@ -275,17 +280,23 @@ impl State {
         }
     }
 
+    /// Invariants 8 to 10 and 19, and that what was visible goes for a reason that was told.
     fn weigh_delete(&mut self, reader: &Reader, file: &LedgerFile) -> Result<(), String> {
         if file.foreign {
             return Err("invariant 10: a file of somebody else was deleted".to_owned());
+        }
+        let Some(known) = known(reader, file) else {
+            return Err("invariant 9: deleted without being known".to_owned());
+        };
+        // Of a second file that one attempt left, the row is named by the attempt's token and more.
+        let token = tags::read(&file.tags).map(|origin| origin.token).unwrap_or_default();
+        if known.token.as_str().split(':').next() != Some(&*token) {
+            return Err(format!("invariant 9: deleted by another attempt than its own: {known:?}"));
         }
         if file.status != FileStatus::Approved {
             return Ok(());
         }
         self.deletes += 1;
-        let Some(known) = known(reader, file) else {
-            return Err("invariant 9: deleted without being known".to_owned());
-        };
         if reader.mirror(known.mirror).unwrap().unwrap().holds.iter().any(|hold| hold.code == HoldCode::JournalRebuilt)
         {
             return Err("invariant 19: deleted while the lost journal is not rebuilt".to_owned());
@@ -305,9 +316,20 @@ impl State {
                 _ => Ok(()),
             };
         }
-        // What was announced because its file is gone was judged then; the rest is the clean-up of an attempt that the
-        // journal never knew to be visible.
-        Ok(())
+        // What was announced because its file is gone was judged then.
+        let of_mirror = EventFilter { mirror: Some(known.mirror), ..EventFilter::default() };
+        let events = reader.events(&of_mirror).unwrap().into_iter();
+        let events: Vec<Event> = events.filter(|event| event.attachment == Some(known.id)).collect();
+        let announced = events.iter().any(tells_absence);
+        let counted = events.iter().any(|event| matches!(event.kind, EventKind::Attached | EventKind::Adopted));
+        match known.reason.as_deref() {
+            Some(plan::ABSENT) if !announced => {
+                Err("invariant 2: deleted as absent without an announcement".to_owned())
+            }
+            Some(plan::ABSENT) => Ok(()),
+            _ if counted => Err(format!("invariants 2 and 5: deleted, and it counted as attached: {known:?}")),
+            _ => Ok(()),
+        }
     }
 
     /// Invariants 8 and 19: nothing is uploaded again that is attached.

@@ -103,8 +103,11 @@ fn of_files(
                 let approved = reader.attachments_of(mirror, &row.path).unwrap();
                 let approved: Vec<&Attachment> =
                     approved.iter().filter(|a| a.stage == AttachmentStage::Approved).collect();
-                // What an adoption found beside the one that counts is left to a person.
-                let (Some(one), true) = (approved.last(), approved.len() == 1 || past.lost.is_some()) else {
+                // What an adoption found beside the one that counts is left to a person; since then, one came at most.
+                let is_new = |file: &LedgerFile| past.lost.is_none_or(|lost| file.created_at.0 >= lost);
+                let new = approved.iter().filter(|a| at_connect(a.file_id.as_ref()).is_some_and(is_new)).count();
+                let few = approved.len() == 1 || (past.lost.is_some() && new <= 1);
+                let (Some(one), true) = (approved.last(), few) else {
                     broken.push(format!("invariant 8: {path} has {} visible attachments", approved.len()));
                     continue;
                 };

@@ -1,5 +1,6 @@
 //! The way to the sandbox: slow, and as faulty as the course of events wants it.
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -52,7 +53,7 @@ impl Line {
         Self { sandbox, state: Arc::new(Mutex::new(state)), trace, judge: Arc::default() }
     }
 
-    /// Who is told of every file that is gone at Connect.
+    /// Who is told of every file that comes to Connect, is complete there, or is gone.
     pub fn set_judge(&self, judge: Judge) {
         self.judge.set(judge).unwrap();
     }
@@ -137,8 +138,8 @@ enum Effect {
     None,
     /// So many files were deleted before.
     Delete(usize),
-    /// So many were there before.
-    Start(usize),
+    /// These were there before.
+    Start(BTreeSet<String>),
     /// Completes this one.
     Complete(String),
 }
@@ -149,7 +150,7 @@ impl Effect {
         let (of_files, file) = (parts.next() == Some("attached-files"), parts.nth(1));
         match (request.method().as_str(), file) {
             ("DELETE", _) => Self::Delete(sandbox.deleted().len()),
-            ("PUT", None) if of_files => Self::Start(sandbox.ledger().len()),
+            ("PUT", None) if of_files => Self::Start(sandbox.ledger().into_iter().map(|file| file.file_id).collect()),
             ("POST", Some(file)) if of_files => {
                 let open = sandbox.ledger().iter().any(|one| one.file_id == file && !one.completed);
                 if open { Self::Complete(file.to_owned()) } else { Self::None }
@@ -164,7 +165,8 @@ impl Effect {
             Self::Delete(before) => sandbox.deleted().iter().skip(before).for_each(|file| judge.deleted(file)),
             Self::Start(before) => {
                 let ledger = sandbox.ledger();
-                ledger.iter().skip(before).for_each(|file| judge.started(&ledger, file));
+                let new = ledger.iter().filter(|file| !before.contains(&file.file_id));
+                new.for_each(|file| judge.started(&ledger, file));
             }
             Self::Complete(file) => {
                 let ledger = sandbox.ledger();
