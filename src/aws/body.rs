@@ -104,7 +104,7 @@ fn longer(size: u64) -> io::Error {
 
 fn read_small(file: &File, size: u64) -> io::Result<(Bytes, Sent)> {
     #[cfg(test)]
-    crate::host::simulated::disk_call().map_err(io::Error::from)?;
+    crate::host::simulated::sent_read(file).map_err(io::Error::from)?;
     let size_here = usize::try_from(size).map_err(io::Error::other)?;
     // One byte more than declared, to see whether the file grew.
     let mut buffer = vec![0; size_here + 1];
@@ -132,7 +132,7 @@ struct Pieces {
 impl Pieces {
     fn read(&mut self) -> io::Result<Bytes> {
         #[cfg(test)]
-        crate::host::simulated::disk_call().map_err(io::Error::from)?;
+        crate::host::simulated::sent_read(&*self.file).map_err(io::Error::from)?;
         let wanted = usize::try_from(self.size - self.at).unwrap_or(CHUNK).min(CHUNK);
         let mut buffer = vec![0; wanted];
         let read = fill(&self.file, &mut buffer, self.at)?;

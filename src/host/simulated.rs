@@ -59,6 +59,9 @@ impl Dice {
     }
 }
 
+/// What is done to a file that is being sent, by its device and inode.
+pub type Tear = Box<dyn FnOnce((u64, u64))>;
+
 struct State {
     /// Of the program's own chance, apart from the dice that choose what happens to it.
     dice: Dice,
@@ -79,6 +82,8 @@ struct State {
     disk_faults: u64,
     /// Done in the so-many-th call to the file system from now.
     race: Option<(u64, Box<dyn FnOnce()>)>,
+    /// Done before the so-many-th read from now of a file that is being sent.
+    tear: Option<(u64, Tear)>,
     /// Folders that cannot be listed, by device and inode, and since when.
     shut: BTreeMap<(u64, u64), i64>,
     /// Changes of files by their users, so that each has a time of its own.
@@ -130,6 +135,7 @@ impl Host {
             disk_faults_one_in: 0,
             disk_faults: 0,
             race: None,
+            tear: None,
             shut: BTreeMap::new(),
             changes: 0,
             statements: 0,
@@ -200,9 +206,14 @@ impl Host {
         with(|state| state.race = Some((nth, act)));
     }
 
+    /// Does something right before the `nth` read from now of a file that is being sent.
+    pub fn at_sent_read(&self, nth: u64, act: Tear) {
+        with(|state| state.tear = Some((nth, act)));
+    }
+
     /// The disk is well and nobody races.
     pub fn clear_disk_trouble(&self) {
-        with(|state| (state.disk_faults_one_in, state.race) = (0, None));
+        with(|state| (state.disk_faults_one_in, state.race, state.tear) = (0, None, None));
     }
 
     /// Statements of the journal so far.
@@ -410,6 +421,23 @@ pub fn disk_call() -> Result<(), Errno> {
         fails.then(|| *state.trouble.pick(&[Errno::IO, Errno::ACCESS, Errno::STALE, Errno::MFILE, Errno::BUSY]))
     });
     fails.flatten().map_or(Ok(()), Err)
+}
+
+/// A file that is being sent is about to be read.
+///
+/// # Errors
+/// That of a call to the file system.
+pub fn sent_read(file: impl AsFd) -> Result<(), Errno> {
+    let tear = with(|state| {
+        let (left, _) = state.tear.as_mut()?;
+        *left = left.saturating_sub(1);
+        if *left == 0 { state.tear.take() } else { None }
+    });
+    if let Some((_, act)) = tear.flatten() {
+        let stat = rustix::fs::fstat(file)?;
+        act((stat.st_dev, stat.st_ino));
+    }
+    disk_call()
 }
 
 /// Does the work now; what it found is known a little later.

@@ -13,6 +13,8 @@ pub enum Step {
     User { mirror: usize, deed: Deed, noticed: bool },
     /// The same in the middle of a look, at the so-many-th call to the file system.
     Race { mirror: usize, calls: u64, deed: Deed },
+    /// A file that is being sent gets other content of the same size, before the so-many-th read from now.
+    Tear { reads: u64, fill: u8 },
     /// A file moves from this mirror's folder to the other's.
     Carry { from: usize, which: u64, at: u64, noticed: bool },
     /// This happens to the one mirror's root, and must not delay the other (invariant 15).
@@ -107,6 +109,21 @@ pub fn steps(seed: u64) -> Vec<Step> {
         if !dice.one_in(4) {
             put(at + 1, Step::Adopt, &mut dice);
         }
+    }
+    if big || dice.one_in(4) {
+        let tear = Step::Tear { reads: 1 + dice.below(4), fill: b'A' + u8::try_from(dice.below(4)).unwrap() };
+        put(0, tear, &mut dice);
+    }
+    if dice.one_in(3) {
+        let trouble = match dice.below(6) {
+            0 => Deed::Unmount { point_stays: dice.one_in(2) },
+            1 => Deed::Empty,
+            _ => Deed::Shut { which: dice.below(4) },
+        };
+        let mirror = one_of(&mut dice, mirrors);
+        let at = put(begun, Step::User { mirror, deed: trouble, noticed: dice.one_in(2) }, &mut dice);
+        // Longer than the grace.
+        steps.insert(usize::try_from(at).unwrap() + 1, Step::Pass(150_000));
     }
     steps
 }

@@ -305,6 +305,17 @@ impl Disk {
         free
     }
 
+    /// Other content of the same size is written in place to the file with this device and inode. Says whether it is
+    /// one of these.
+    pub fn overwrite(&mut self, file: (u64, u64), fill: u8) -> bool {
+        let is_it = |path: &String| {
+            fs::symlink_metadata(self.place().join(path)).is_ok_and(|meta| (meta.dev(), meta.ino()) == file)
+        };
+        let Some(which) = self.tree().keys().position(is_it) else { return false };
+        self.act(&Deed::Same { which: which as u64, fill });
+        true
+    }
+
     /// A file moves to another mirror. Says which paths it was about, here and there.
     pub fn carry(&mut self, to: &mut Self, which: u64, at: u64) -> Option<(String, String)> {
         let (path, (target, full)) = (self.chosen(which)?, to.writable(at)?);

@@ -96,7 +96,7 @@ fn any_course_of_events_ends_with_both_sides_equal() {
     let sum = sum.into_inner().unwrap();
     println!(
         "{} seeds from {first} in {:.1} s, {} with two mirrors: {} steps, {} processes, {} kills, {} lost journals; {} calls, {} \
-         deletes of visible files, {} files moved to the other mirror, {} transfers in pieces ({} cut); faults: {} of the \
+         deletes of visible files, {} files moved to the other mirror, {} transfers in pieces ({} cut), {} files changed while they were sent; faults: {} of the \
          network, {} of the service, {} of the disk; judged: {} announced deletes, {} adoptions, {} times that trouble of \
          one mirror does not delay the other",
         sum.seeds,
@@ -111,6 +111,7 @@ fn any_course_of_events_ends_with_both_sides_equal() {
         sum.carried,
         sum.pieces,
         sum.cut,
+        sum.torn,
         sum.network_faults,
         sum.service_faults,
         sum.disk_faults,
@@ -133,6 +134,7 @@ fn any_course_of_events_ends_with_both_sides_equal() {
         ("adoptions", sum.adoptions, seeds / 16),
         ("transfers in pieces", sum.pieces, seeds / 4),
         ("transfers in pieces that are cut", sum.cut, seeds / 40),
+        ("files changed while they were sent", sum.torn, seeds / 20),
     ];
     for (what, count, least) in seldom {
         assert!(seeds < 200 || count >= least, "{what}: {count} are too few");

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -63,6 +64,8 @@ pub struct Report {
     /// Transfers of more than one piece, and those that did not come to their end.
     pub pieces: u64,
     pub cut: u64,
+    /// Files that were changed while they were sent.
+    pub torn: u64,
 }
 
 impl Report {
@@ -85,6 +88,7 @@ impl Report {
         self.adoptions += other.adoptions;
         self.pieces += other.pieces;
         self.cut += other.cut;
+        self.torn += other.torn;
     }
 }
 
@@ -130,6 +134,7 @@ pub(super) struct Sim {
     pub(super) half: Cell<bool>,
     service_faults: Cell<u64>,
     carried: Cell<u64>,
+    torn: Rc<Cell<u64>>,
     pub(super) apart: Cell<u64>,
     losses: Cell<u64>,
     pub(super) adoptions: Cell<u64>,
@@ -188,6 +193,7 @@ pub fn run(seed: u64, limit: usize) -> Report {
         half: Cell::new(false),
         service_faults: Cell::new(0),
         carried: Cell::new(0),
+        torn: Rc::default(),
         apart: Cell::new(0),
         losses: Cell::new(0),
         adoptions: Cell::new(0),
@@ -317,6 +323,7 @@ impl Sim {
         report.disk_faults = self.stage.host.disk_faults();
         (report.deletes, report.announced) = self.judge.deletes();
         report.carried = self.carried.get();
+        report.torn = self.torn.get();
         report.apart = self.apart.get();
         report.losses = self.losses.get();
         report.adoptions = self.adoptions.get();
@@ -357,6 +364,15 @@ impl Sim {
             Step::Race { mirror, calls, deed } => {
                 let (disk, deed) = (Arc::clone(&self.folders[*mirror].disk), deed.clone());
                 host.at_disk_call(*calls, Box::new(move || drop(disk.lock().unwrap().act(&deed))));
+            }
+            Step::Tear { reads, fill } => {
+                let disks: Vec<_> = self.folders.iter().map(|folder| Arc::clone(&folder.disk)).collect();
+                let (torn, fill) = (Rc::clone(&self.torn), *fill);
+                let tear = move |file| {
+                    let found = disks.iter().any(|disk| disk.lock().unwrap().overwrite(file, fill));
+                    torn.set(torn.get() + u64::from(found));
+                };
+                host.at_sent_read(*reads, Box::new(tear));
             }
             Step::Network(weather) => self.stage.line.set_weather(*weather),
             Step::Service { kinds, one_in } => {
