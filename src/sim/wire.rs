@@ -114,11 +114,9 @@ impl Line {
             told("lost on its way");
             return Err(NoAnswer::Lost);
         }
-        let effect = self.judge.get().map(|judge| (judge, Effect::before(&self.sandbox, &request)));
+        let call = Call { line: &self, effect: Effect::before(&self.sandbox, &request) };
         let answer = self.sandbox.answer(request).await;
-        if let Some((judge, effect)) = effect {
-            effect.told(&self.sandbox, judge);
-        }
+        drop(call);
         match &answer {
             Some(answer) => told(answer.status().as_str()),
             None => told("hung up"),
@@ -144,6 +142,20 @@ enum Effect {
     Complete(String),
 }
 
+/// A call at the service. Its effect is judged when it ends, be it that the process is killed.
+struct Call<'a> {
+    line: &'a Line,
+    effect: Effect,
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        if let Some(judge) = self.line.judge.get() {
+            self.effect.told(&self.line.sandbox, judge);
+        }
+    }
+}
+
 impl Effect {
     fn before(sandbox: &Sandbox, request: &Sent) -> Self {
         let mut parts = request.uri().path().trim_start_matches('/').split('/');
@@ -159,10 +171,10 @@ impl Effect {
         }
     }
 
-    fn told(self, sandbox: &Sandbox, judge: &Judge) {
+    fn told(&self, sandbox: &Sandbox, judge: &Judge) {
         match self {
             Self::None => {}
-            Self::Delete(before) => sandbox.deleted().iter().skip(before).for_each(|file| judge.deleted(file)),
+            Self::Delete(before) => sandbox.deleted().iter().skip(*before).for_each(|file| judge.deleted(file)),
             Self::Start(before) => {
                 let ledger = sandbox.ledger();
                 let new = ledger.iter().filter(|file| !before.contains(&file.file_id));
@@ -170,7 +182,7 @@ impl Effect {
             }
             Self::Complete(file) => {
                 let ledger = sandbox.ledger();
-                let completed = ledger.iter().filter(|one| one.file_id == file && one.completed);
+                let completed = ledger.iter().filter(|one| one.file_id == *file && one.completed);
                 completed.for_each(|file| judge.completed(file));
             }
         }
