@@ -186,20 +186,14 @@ impl Disk {
     }
 
     /// Whether a file of which `is` says so, by path and content, could be seen at any time from `from` to `until`: while
-    /// the disk was at its place, and for longer than no time at all.
-    pub fn was_there(&self, from: i64, until: i64, is: impl Fn(&str, &str) -> bool) -> bool {
-        let mut end = i64::MAX;
-        for Moment { at, here, tree } in self.log.iter().rev() {
-            let seen = *here && *at <= until && end >= from && *at < end;
-            if seen && tree.iter().any(|(path, hash)| is(path, hash)) {
-                return true;
-            }
-            if *at < from {
-                break;
-            }
-            end = *at;
-        }
-        false
+    /// the disk was at its place, and still at the end or for `least` milliseconds without a gap.
+    pub fn was_there(&self, from: i64, until: i64, least: i64, is: impl Fn(&str, &str) -> bool) -> bool {
+        let mut begin = None;
+        self.log.iter().enumerate().any(|(n, Moment { at, here, tree })| {
+            let end = self.log.get(n + 1).map_or(i64::MAX, |next| next.at);
+            begin = (*here && tree.iter().any(|(path, hash)| is(path, hash))).then(|| begin.unwrap_or(*at));
+            begin.is_some_and(|begin| begin <= until && end >= from && (end > until || end - begin >= least))
+        })
     }
 
     /// Whether the path ever held this content, on this disk or another.

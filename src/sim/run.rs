@@ -311,7 +311,7 @@ impl Sim {
             report.broken.extend(self.peace(foreign, &mut report.lives));
         }
         let requests = self.stage.sandbox.requests();
-        report.broken.extend(judge::storms(&requests, 5, 5, report.lives));
+        report.broken.extend(judge::storms(&requests, 5, 5, &self.stage.begins.borrow()));
         let pieces = requests.iter().filter(|one| one.op == Op::PutObject && one.bytes >= course::PIECE);
         for one in pieces {
             report.pieces += 1;

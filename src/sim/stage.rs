@@ -1,5 +1,6 @@
 //! What stands around the engine: a host, a folder, a service; and the lives of processes on them.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::time::Duration;
@@ -39,6 +40,8 @@ pub struct Stage {
     pub line: Line,
     pub trace: Trace,
     pub case_id: String,
+    /// When each process began.
+    pub begins: RefCell<Vec<i64>>,
     dir: tempfile::TempDir,
 }
 
@@ -54,7 +57,7 @@ impl Stage {
         let case_id = sandbox.add_case(NewCase::titled("case")).case_id;
         let line = Line::new(sandbox.clone(), seed, trace.clone());
         in_process::set_wire(Some(std::sync::Arc::new(line.clone())));
-        let stage = Self { host, sandbox, line, trace, case_id, dir };
+        let stage = Self { host, sandbox, line, trace, case_id, begins: RefCell::default(), dir };
         std::fs::create_dir(stage.root()).unwrap();
         stage
     }
@@ -113,6 +116,7 @@ impl Stage {
     /// One process that does this.
     pub fn process(&self, life: impl Future<Output = Result<(), String>>) -> End {
         self.host.revive();
+        self.begins.borrow_mut().push(self.host.true_time());
         let runtime = self.host.runtime();
         let end = runtime.block_on(async {
             tokio::select! {

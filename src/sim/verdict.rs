@@ -74,6 +74,9 @@ impl Sim {
         if !ledger.iter().any(|file| file.file_id == foreign && file.status == FileStatus::Approved) {
             broken.push("invariant 10: the file of somebody else is gone or changed".to_owned());
         }
+        for planned in reader.attachments_in_stage(AttachmentStage::Planned, None, usize::MAX).unwrap() {
+            broken.push(format!("invariant 12: nobody takes it up again: {planned:?}"));
+        }
         for unsure in reader.unsure(1_000).unwrap() {
             broken.push(format!("still unsure: {unsure:?}"));
         }
