@@ -9,6 +9,7 @@ use crate::core::model::{Stage, Version};
 use crate::core::plan::{Content, Seen};
 use crate::fatal::Fatal;
 use crate::journal::{JournalError, Reader};
+use crate::record;
 use crate::tags::{self, Place};
 use crate::types::{CaseArn, FileId, RelPath, UnixMillis};
 use crate::world::{Mirror, Routed};
@@ -140,6 +141,12 @@ pub(super) async fn make(
         };
         if origin.mirror != mirror.config.name {
             plan.others += 1;
+            continue;
+        }
+        // Its attempt is in the journal and not settled: the daemon gets its FileId from the repeated start call or the
+        // sweep. Taken here, it would be of two rows.
+        if record::attempt_at_work(reader, &origin.token)? {
+            plan.known += 1;
             continue;
         }
         let path = match &origin.place {

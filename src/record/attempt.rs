@@ -148,12 +148,32 @@ pub fn started(
         sweep_found(tx, id, &file, now)?;
         return Ok(Course::Superseded);
     }
+    if let Some(other) = tx.attachment_by_file_id(&file)? {
+        let text = format!("Connect answered with the FileId of another attachment, {file} of {}", other.path);
+        given_twice(tx, attachment, &text, now)?;
+        return Ok(Course::Superseded);
+    }
     attachment.file_id = Some(file);
     attachment.stage = Stage::Started;
     clear_try(&mut attachment);
     tx.put_attachment(&attachment, now)?;
     event(tx, &attachment, EventKind::Started, now)?;
     Ok(Course::On)
+}
+
+/// One FileId never belongs to two rows. The attempt ends without a call, and its file is judged anew: what has the
+/// FileId may hold it already.
+fn given_twice(tx: &Tx<'_>, mut attachment: Attachment, text: &str, now: UnixMillis) -> Result<()> {
+    if attachment.attempt >= MOST_FAILED_ATTEMPTS {
+        return park_attempt(tx, attachment, ParkCode::Conflict, text, now);
+    }
+    abandon(tx, &mut attachment, text, now)?;
+    let Some(mut row) = tx.file_of(&attachment)? else { return Ok(()) };
+    if row.verdict == Verdict::Uploading {
+        set_verdict(&mut row, Verdict::Settling, Some(text.to_owned()), now);
+        tx.put_file(&row)?;
+    }
+    Ok(())
 }
 
 /// Start failed: what becomes of the attempt follows from the class of the failure alone.

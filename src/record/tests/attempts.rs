@@ -134,6 +134,26 @@ fn an_answer_to_an_attempt_that_was_given_up_is_kept_for_the_clean_up() {
 }
 
 #[test]
+fn a_file_id_that_another_row_has_ends_the_attempt_and_not_the_daemon() {
+    on_journal(|w| {
+        w.bring("other", 1, Stage::Started)?;
+        let other = w.attachments("other")?.remove(0);
+        for attempt in 1..=MOST_FAILED_ATTEMPTS {
+            let id = w.bring("f", 2, Stage::Planned)?;
+            let file = other.file_id.clone().unwrap();
+            assert_eq!(started(w.tx, id, file, None, w.now())?, Course::Superseded);
+            assert_eq!(w.attachment(other.id)?, other);
+            let a = w.attachment(id)?;
+            assert_eq!((a.stage, a.file_id, a.start_open, a.unsure_since), (Stage::Abandoned, None, false, None));
+            // Sent again only after a look, and not for ever.
+            let parked = attempt == MOST_FAILED_ATTEMPTS;
+            assert_eq!(w.verdict("f")?, if parked { "parked(conflict)" } else { "settling" }, "attempt {attempt}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
 fn a_sweep_may_be_faster_than_the_answer() {
     on_journal(|w| {
         for (path, same) in [("same", true), ("other", false)] {
