@@ -101,6 +101,15 @@ pub struct Pass {
     pub absent: Vec<RelPath>,
     /// Folders of which nothing can be said, with the reason.
     pub unlisted: Vec<(RelPath, String)>,
+    /// Known files, in folders that were listed, that could not be looked at.
+    pub unknown: Vec<RelPath>,
+}
+
+impl Pass {
+    /// The paths at and below which nothing can be said.
+    pub fn gaps(&self) -> impl Iterator<Item = &RelPath> {
+        self.unlisted.iter().map(|(folder, _)| folder).chain(&self.unknown)
+    }
 }
 
 /// Why a pass came to nothing.
@@ -204,6 +213,7 @@ pub fn paths(
                 all.files += inner.files;
                 all.absent.extend(inner.absent);
                 all.unlisted.extend(inner.unlisted);
+                all.unknown.extend(inner.unknown);
                 if let Some(row) = reader.file(mirror.id, path)? {
                     let seen = Seen::OutOfScope("a folder stands in its place".into());
                     let _ = emit(Observation::bare(row.path, seen));
@@ -431,7 +441,9 @@ impl Merge<'_> {
             }
             Entry::Unknown { path, error } => {
                 tracing::debug!(%path, error, "could not be looked at");
-                self.row_at(&path)?;
+                if self.row_at(&path)?.is_some() {
+                    self.pass.unknown.push(path);
+                }
                 Ok(ControlFlow::Continue(()))
             }
         }
@@ -463,7 +475,11 @@ impl Merge<'_> {
             let path = row.path.clone();
             match self.root.stat(&path) {
                 Look::Absent => self.pass.absent.push(path),
-                Look::File(_) | Look::Unknown(_) => self.pass.known_present += 1,
+                Look::File(_) => self.pass.known_present += 1,
+                Look::Unknown(_) => {
+                    self.pass.known_present += 1;
+                    self.pass.unknown.push(path);
+                }
                 Look::Folder => self.replaced(path, "a folder stands in its place".into()),
                 Look::Other(kind) => self.replaced(path, kind.to_string()),
                 Look::BehindLink => self.replaced(path, BEHIND_LINK.into()),

@@ -187,7 +187,7 @@ fn absences(
     let missing = waiting + newly;
     let first = first.unwrap_or(now).min(now);
     let older = reader.older_present(id, first)?.saturating_sub(newly);
-    let hidden = reader.older_present_below(id, first, pass.unlisted.iter().map(|(folder, _)| folder))?;
+    let hidden = reader.older_present_within(id, first, pass.gaps())?;
     if plan::is_emptied(missing, older) && missing > released {
         say.held(format!(
             "{missing} attached files are gone, and none that was there with them is left; nothing is deleted"

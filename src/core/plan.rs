@@ -517,9 +517,9 @@ pub fn is_emptied(missing: u64, older_present: u64) -> bool {
 }
 
 /// Whether a listing with gaps may hide the same: something is missing, and of what was known before, all that counts as
-/// present is where nothing could be listed (`unlisted` of `older_present`). Deletes wait for a listing without gaps.
-pub fn may_be_emptied(missing: u64, older_present: u64, unlisted: u64) -> bool {
-    missing >= 1 && unlisted >= 1 && older_present <= unlisted
+/// present could not be looked at (`hidden` of `older_present`). Deletes wait for a listing without gaps.
+pub fn may_be_emptied(missing: u64, older_present: u64, hidden: u64) -> bool {
+    missing >= 1 && hidden >= 1 && older_present <= hidden
 }
 
 /// Least number of attached files for [`weigh_changes`].

@@ -82,14 +82,14 @@ impl MirrorLoop {
     }
 
     async fn missing(&self, pass: &Pass) -> Result<Missing, JournalError> {
-        let unlisted: Vec<RelPath> = pass.unlisted.iter().map(|(folder, _)| folder.clone()).collect();
+        let gaps: Vec<RelPath> = pass.gaps().cloned().collect();
         let (id, hour_ago) = (self.mirror.id, UnixMillis(UnixMillis::now().0 - 3_600_000));
         self.ask(move |reader| {
             let (missing, first) = reader.unannounced_deletes(id)?;
             let (mut older, mut hidden) = (1, 0);
-            if let Some(first) = first.filter(|_| missing >= 2 || !unlisted.is_empty()) {
+            if let Some(first) = first.filter(|_| missing >= 2 || !gaps.is_empty()) {
                 older = reader.older_present(id, first)?;
-                hidden = reader.older_present_below(id, first, &unlisted)?;
+                hidden = reader.older_present_within(id, first, &gaps)?;
             }
             Ok(Missing {
                 tracked: reader.tracked_count(id)?,

@@ -315,7 +315,7 @@ fn ask_all(view: &View, mirror: MirrorId) -> Result<(), JournalError> {
     view.waiting_deletes(mirror)?;
     view.unannounced_deletes(mirror)?;
     view.older_present(mirror, at(1))?;
-    view.older_present_below(mirror, at(1), [&p])?;
+    view.older_present_within(mirror, at(1), [&p])?;
     view.changed_present(mirror)?;
     view.unlisted(mirror)?;
     view.oldest_not_visible(mirror)?;

@@ -208,18 +208,18 @@ impl View {
         self.total(OLDER_PRESENT, (mirror, before), |row| rows::count(row, 0))
     }
 
-    /// Of these, how many are below the folders.
-    pub fn older_present_below<'f>(
+    /// Of these, how many are at the paths or below them.
+    pub fn older_present_within<'f>(
         &self,
         mirror: MirrorId,
         before: UnixMillis,
-        folders: impl IntoIterator<Item = &'f RelPath>,
+        paths: impl IntoIterator<Item = &'f RelPath>,
     ) -> Result<u64, JournalError> {
-        let sql = format!("{OLDER_PRESENT} AND path > ?3 AND path < ?4");
+        let sql = format!("{OLDER_PRESENT} AND (path = ?3 OR path > ?4 AND path < ?5)");
         let mut all = 0;
-        for folder in folders {
-            let (from, to) = ([folder.as_bytes(), b"/"].concat(), [folder.as_bytes(), AFTER_SLASH].concat());
-            all += self.total(&sql, (mirror, before, from, to), |row| rows::count(row, 0))?;
+        for path in paths {
+            let (from, to) = ([path.as_bytes(), b"/"].concat(), [path.as_bytes(), AFTER_SLASH].concat());
+            all += self.total(&sql, (mirror, before, path, from, to), |row| rows::count(row, 0))?;
         }
         Ok(all)
     }

@@ -251,3 +251,15 @@ fn invariant_3_what_was_adopted_without_a_file_is_no_proof_that_a_root_is_not_em
         Ok(())
     });
 }
+
+#[test]
+fn invariant_3_a_known_file_that_cannot_be_looked_at_proves_nothing_either() {
+    on_journal(|w| {
+        for path in ["a/f", "a/f/g", "a/fg", "b"] {
+            w.bring(path, 1, Stage::Approved)?;
+        }
+        let within = |path: &str| w.tx.older_present_within(w.mirror, at(i64::MAX), [&rel(path)]);
+        assert_eq!((within("a/f")?, within("a")?, within("b")?, within("c")?), (2, 3, 1, 0));
+        Ok(())
+    });
+}
