@@ -120,7 +120,7 @@ fn apply(
             let mut row = row();
             arrived(tx, &mut row, view, stat, now)?;
             returned(tx, &mut row, now)?;
-            give_up_waiting(tx, view, "the file left scope", now)?;
+            give_up_waiting(tx, view, "the file is not finished", now)?;
             set_verdict(&mut row, Verdict::Settling, Some(note.clone()), now);
             tx.put_file(&row)
         }
