@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -131,40 +132,48 @@ pub fn run(args: &Args, config: Option<&Path>, out: &mut Out) -> Ended {
     }))
 }
 
+/// Each wanted mirror; trouble of one ends nothing for the others.
 async fn all(args: &Args, config: &Config, session: &Session, out: &mut Out) -> Ended {
+    let wanted = |mirror: &&Arc<Mirror>| args.mirror.as_ref().is_none_or(|name| *name == mirror.config.name);
     let mut worst = Exit::Done;
-    for mirror in session.mirrors() {
-        if args.mirror.as_ref().is_some_and(|name| *name != mirror.config.name) {
-            continue;
-        }
-        let more = more_cases(&args.case, config, mirror)?;
-        let mut progress = shown(args.quiet);
-        let planned = session.plan(mirror, &more, args.accept, &mut *progress).await;
-        drop(progress);
-        logging::around(None);
-        let plan = planned?;
-        let mut taken = None;
-        if !args.json {
-            show(mirror, &plan, out)?;
-            out.flush()?;
-        }
-        if args.yes || confirm(&plan) {
-            let mut progress = shown(args.quiet);
-            let applied = session.apply(mirror, &plan, &mut *progress).await;
-            drop(progress);
-            logging::around(None);
-            taken = Some(applied?);
-        }
-        let held = mirror.is_held_by(HoldCode::JournalRebuilt) && (taken.is_none() || !plan.is_whole());
-        let held = held.then_some(HoldCode::JournalRebuilt);
-        if args.json {
-            out.json(&report(mirror, &plan, taken, held))?;
-        } else {
-            tell(mirror, &plan, taken, held, out)?;
-        }
-        worst = worse(worst, end(&plan, taken));
+    for mirror in session.mirrors().iter().filter(wanted) {
+        let ended = Box::pin(one(args, config, (session, mirror), out)).await.or_else(|failed| {
+            failed.print();
+            // A reader of the output that went away has had enough.
+            if failed.exit == Exit::Done { Err(failed) } else { Ok(failed.exit) }
+        });
+        worst = worse(worst, ended?);
     }
     Ok(worst)
+}
+
+async fn one(args: &Args, config: &Config, (session, mirror): (&Session, &Mirror), out: &mut Out) -> Ended {
+    let more = more_cases(&args.case, config, mirror)?;
+    let mut progress = shown(args.quiet);
+    let planned = session.plan(mirror, &more, args.accept, &mut *progress).await;
+    drop(progress);
+    logging::around(None);
+    let plan = planned?;
+    let mut taken = None;
+    if !args.json {
+        show(mirror, &plan, out)?;
+        out.flush()?;
+    }
+    if args.yes || confirm(&plan) {
+        let mut progress = shown(args.quiet);
+        let applied = session.apply(mirror, &plan, &mut *progress).await;
+        drop(progress);
+        logging::around(None);
+        taken = Some(applied?);
+    }
+    let held = mirror.is_held_by(HoldCode::JournalRebuilt) && (taken.is_none() || !plan.is_whole());
+    let held = held.then_some(HoldCode::JournalRebuilt);
+    if args.json {
+        out.json(&report(mirror, &plan, taken, held))?;
+    } else {
+        tell(mirror, &plan, taken, held, out)?;
+    }
+    Ok(end(&plan, taken))
 }
 
 /// A person first, then what passes by itself.

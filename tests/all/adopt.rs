@@ -110,6 +110,47 @@ fn invariant_19_a_lost_journal_is_adopted_without_an_upload_or_a_delete() {
 }
 
 #[test]
+fn invariant_8_what_an_open_attempt_left_is_its_own_and_not_adopted() {
+    let stage = Stage::new();
+    stage.write("a.txt", "sent once");
+    let died = stage.finish(stage.command().arg("sync").env("CASEDROP_CRASH", "start.answered"));
+    assert!(!died.status.success(), "{}", text(&died));
+    assert_eq!(ledger(&stage).len(), 1);
+
+    let shown = adopt(&stage, &["--yes"], 0);
+    assert!(shown.contains("1 known"), "{shown}");
+    stage.sync();
+    let files: Vec<LedgerFile> = ledger(&stage).into_iter().filter(|file| file.completed).collect();
+    assert_eq!(files.len(), 1, "{files:#?}");
+    assert_eq!(stage.list()[0]["verdict"], "attached");
+}
+
+#[test]
+fn a_mirror_that_cannot_be_listed_keeps_no_other_from_its_adoption() {
+    let mut stage = Stage::new();
+    let second = stage.dir.path().join("second");
+    fs::create_dir(&second).unwrap();
+    let more = format!("[[mirror]]\nname = \"second\"\npath = {second:?}\n{}\n{}", stage.case, stage.mirror);
+    stage.mirror.push_str(&more);
+    stage.write("first.txt", "in the first");
+    fs::write(second.join("second.txt"), "in the second").unwrap();
+    stage.sync();
+    lose(&stage);
+    fs::rename(&stage.drop, stage.dir.path().join("away")).unwrap();
+
+    let shown = adopt(&stage, &["--yes"], 78);
+    for words in ["mirror drop: ", "nothing was adopted", "mirror second: 1 attachment taken over"] {
+        assert!(shown.contains(words), "{words}: {shown}");
+    }
+    let held = |name: &str| {
+        let mirrors = stage.status()["mirrors"].as_array().unwrap().clone();
+        let mirror = mirrors.into_iter().find(|mirror| mirror["name"] == name).unwrap();
+        !mirror["hold"].is_null()
+    };
+    assert!(held("drop") && !held("second"), "{shown}");
+}
+
+#[test]
 fn no_command_makes_a_loss_look_like_a_first_run() {
     let stage = attached();
     let changes = stage.changes().len();
