@@ -155,6 +155,16 @@ impl Stage {
     pub fn is_under_way(self) -> bool {
         matches!(self, Stage::Planned | Stage::Started | Stage::Stored | Stage::Completed)
     }
+
+    /// Whether its scan ended badly: nobody sees it, and its record may count to the files of its case.
+    pub fn is_refused(self) -> bool {
+        matches!(self, Stage::Rejected | Stage::Failed)
+    }
+
+    /// Whether its upload is over and what came of it still stands at Connect, seen or not.
+    pub fn stands(self) -> bool {
+        self == Stage::Approved || self.is_refused()
+    }
 }
 
 words! {

@@ -5,9 +5,7 @@ use serde_json::json;
 use super::keep::{BY_HAND, forget_keep};
 use super::{Result, abandon, announce_delete, note, set_verdict};
 use crate::core::fair;
-use crate::core::model::{
-    Attachment, EventKind, FileRow, HandoverState, MirrorId, ParkCode, Stage, Stat, Verdict, Version,
-};
+use crate::core::model::{EventKind, FileRow, HandoverState, MirrorId, ParkCode, Stage, Stat, Verdict, Version};
 use crate::core::plan::{self, Content, Known, Rules, Seen, Step, Target};
 use crate::core::routing::{Unrouted, UnroutedReason};
 use crate::journal::{self, Tx};
@@ -184,7 +182,7 @@ fn apply(
                 if attachment.stage == Stage::Approved {
                     attachment.reason = (!same_target).then(|| plan::MOVED.to_owned());
                     tx.put_attachment(&attachment, now)?;
-                } else if *same_target && !rules.ingest && is_refused(&attachment) {
+                } else if *same_target && !rules.ingest && attachment.stage.is_refused() {
                     announce_delete(tx, &mut attachment, "refused, and its file has moved on", now)?;
                 }
             }
@@ -287,7 +285,7 @@ fn apply(
                 abandon(tx, &mut attachment.clone(), "the file is gone", now)?;
             }
             // A refused record has no content and nobody sees it, but it may count to the files of its case.
-            for attachment in view.attachments.iter().filter(|a| is_refused(a)) {
+            for attachment in view.attachments.iter().filter(|a| a.stage.is_refused()) {
                 announce_delete(tx, &mut attachment.clone(), "refused, and its file is gone", now)?;
             }
             note(
@@ -342,7 +340,7 @@ pub fn delete(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, evidence: &str, now
     let Some(mut row) = tx.file(mirror, path)? else { return Ok(()) };
     let Some(absent_since) = row.absent_since else { return Ok(()) };
     for mut attachment in tx.attachments_of(mirror, path)? {
-        if !matches!(attachment.stage, Stage::Approved | Stage::Rejected | Stage::Failed) {
+        if !attachment.stage.stands() {
             continue;
         }
         announce_delete(tx, &mut attachment, plan::ABSENT, now)?;
@@ -375,11 +373,6 @@ fn returned(tx: &Tx<'_>, row: &mut FileRow, now: UnixMillis) -> Result<()> {
         note(tx, now, (row.mirror, &row.path), None, EventKind::Returned, json!({ "text": "back again" }))?;
     }
     Ok(())
-}
-
-/// Whether its scan ended badly: nobody sees it, and its record may count to the files of its case.
-fn is_refused(attachment: &Attachment) -> bool {
-    matches!(attachment.stage, Stage::Rejected | Stage::Failed)
 }
 
 /// Ends attempts that wait for their next try, of a file that is parked, left scope, or is gone and kept: nobody would

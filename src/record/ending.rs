@@ -37,7 +37,7 @@ pub fn approved(tx: &Tx<'_>, id: AttachmentId, now: UnixMillis) -> Result<()> {
         return Ok(());
     }
     for mut older in tx.attachments_of(attachment.mirror, &attachment.path)? {
-        if older.id != id && matches!(older.stage, Stage::Approved | Stage::Rejected | Stage::Failed) {
+        if older.id != id && older.stage.stands() {
             announce_delete(tx, &mut older, plan::REPLACED, now)?;
             let detail = json!({ "text": "a newer version is visible", "file_id": older.file_id });
             note(tx, now, (older.mirror, &older.path), Some(older.id), EventKind::DeletePlanned, detail)?;

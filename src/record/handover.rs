@@ -12,7 +12,7 @@ use serde_json::json;
 use super::{Result, announce_delete, note, set_verdict};
 use crate::core::handover::{self, Due, Policy};
 use crate::core::model::{
-    Attachment, EventKind, FileRow, Handover, HandoverId, HandoverKind, HandoverState, MirrorId, Stage, Verdict,
+    Attachment, EventKind, FileRow, Handover, HandoverId, HandoverKind, HandoverState, MirrorId, Verdict,
 };
 use crate::journal::Tx;
 use crate::types::{RelPath, UnixMillis};
@@ -140,8 +140,7 @@ pub fn done(tx: &Tx<'_>, id: HandoverId, with: &[RelPath], doubt: Option<&str>, 
     }
     if h.kind == HandoverKind::Quarantine {
         // A refused record has no content and nobody sees it, but it may count to the files of its case.
-        let refused = |a: &Attachment| matches!(a.stage, Stage::Rejected | Stage::Failed);
-        for mut attachment in tx.attachments_of(h.mirror, &h.path)?.into_iter().filter(refused) {
+        for mut attachment in tx.attachments_of(h.mirror, &h.path)?.into_iter().filter(|a| a.stage.is_refused()) {
             announce_delete(tx, &mut attachment, "refused, and its file is in quarantine", now)?;
         }
     }

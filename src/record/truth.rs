@@ -149,9 +149,8 @@ fn send_again(tx: &Tx<'_>, difference: &Difference, now: UnixMillis) -> Result<b
     let Some(attachment) = attachment_of(tx, difference)? else { return Ok(false) };
     let of = (attachment.mirror, &attachment.path);
     let Some(mut row) = tx.file_of(&attachment)? else { return Ok(false) };
-    let stands = matches!(attachment.stage, Stage::Approved | Stage::Rejected | Stage::Failed);
     let waits = matches!(row.verdict, Verdict::Parked(code) if code != ParkCode::Unseen) && row.hash.is_some();
-    if !stands || !waits || row.absent_since.is_some() {
+    if !attachment.stage.stands() || !waits || row.absent_since.is_some() {
         return Ok(false);
     }
     set_verdict(&mut row, Verdict::Queued, None, now);

@@ -63,7 +63,7 @@ impl Asker<'_> {
         let id = self.mirror.id;
         let rows = self.read(|reader| reader.attachments_on(id, case))?;
         let listed: BTreeSet<FileId> = listing(self.aws, case, manners).await?.files.into_iter().collect();
-        let wanted = |a: &&Attachment| matches!(a.stage, Stage::Approved | Stage::Rejected | Stage::Failed);
+        let wanted = |a: &&Attachment| a.stage.stands();
         let missing: Vec<FileId> = rows
             .iter()
             .filter(wanted)
