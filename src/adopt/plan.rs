@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::local::{self, Local};
 use super::{Found, Progress, Tell};
 use crate::core::adopt::{Arranged, Standing, Tagged, arrange};
-use crate::core::model::{Stage, Version};
+use crate::core::model::{Stage, Verdict, Version};
 use crate::core::plan::{Content, Seen};
 use crate::fatal::Fatal;
 use crate::journal::{JournalError, Reader};
@@ -35,6 +35,8 @@ pub enum Fate {
     Refused,
     /// There is no such file here: kept at Connect, parked as `unseen` (or kept by the mirror's policy).
     Unseen,
+    /// There is no such file here any more, and this journal saw it: removed as any other, after the loss.
+    Removed,
     /// Out of scope here: kept as it is.
     Ignored,
     /// The file could not be read, or was changing: what it holds is compared by the next look.
@@ -174,7 +176,8 @@ pub(super) async fn make(
             ));
             continue;
         }
-        one(mirror, &local, path, tagged, &mut plan).await;
+        let before = reader.file(mirror.id, &path)?.map(|row| row.verdict);
+        one(mirror, &local, path, (before, tagged), &mut plan).await;
     }
     propose(mirror, reader, &local, untagged, &mut plan)?;
     plan.would_attach = would_attach(mirror, reader, &local, &plan)?;
@@ -201,8 +204,14 @@ fn has_attachment(reader: &Reader, mirror: &Mirror, path: &RelPath) -> Result<bo
     Ok(reader.attachments_of(mirror.id, path)?.iter().any(|a| live(a.stage) && a.file_id.is_some()))
 }
 
-/// The attachments of one path.
-async fn one(mirror: &Mirror, local: &Local, path: RelPath, tagged: Vec<Tagged>, plan: &mut Plan) {
+/// The attachments of one path. `before`: the file's verdict in this journal, if it knows the file.
+async fn one(
+    mirror: &Mirror,
+    local: &Local,
+    path: RelPath,
+    (before, tagged): (Option<Verdict>, Vec<Tagged>),
+    plan: &mut Plan,
+) {
     let mut seen = local.seen(&path);
     let mut read = None;
     if let Some(Seen::Present(stat, _)) = &seen {
@@ -221,15 +230,19 @@ async fn one(mirror: &Mirror, local: &Local, path: RelPath, tagged: Vec<Tagged>,
         // Taken over together, once it is known how the youngest ends.
         return;
     }
-    let fate = fate(seen.as_ref(), read, &arranged);
+    let fate = fate(seen.as_ref(), before, read, &arranged);
     let surplus = arranged.surplus().map(|one| one.file.clone()).collect();
     plan.entries.push(Entry { adoption: Adoption { path, take: arranged.take, seen }, fate, surplus });
 }
 
-fn fate(seen: Option<&Seen>, read: Option<Version>, arranged: &Arranged) -> Fate {
+fn fate(seen: Option<&Seen>, before: Option<Verdict>, read: Option<Version>, arranged: &Arranged) -> Fate {
     let chosen = arranged.chosen().map(|one| one.version);
     match (seen, read) {
-        (Some(Seen::Absent | Seen::AbsentOutOfScope(_)), _) => Fate::Unseen,
+        (Some(Seen::Absent | Seen::AbsentOutOfScope(_)), _) => match before {
+            None => Fate::Unseen,
+            Some(Verdict::Ignored(_)) => Fate::Ignored,
+            Some(_) => Fate::Removed,
+        },
         (Some(Seen::OutOfScope(_)), _) => Fate::Ignored,
         (None, _) | (Some(Seen::Present(..)), None) => Fate::Unread,
         (Some(Seen::Present(..)), Some(version)) if chosen == Some(version) => Fate::Attached,

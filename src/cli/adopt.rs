@@ -280,11 +280,12 @@ fn lines() -> Told {
 }
 
 /// The sentence for each fate, with its number in front.
-const FATES: [(Fate, &str); 6] = [
+const FATES: [(Fate, &str); 7] = [
     (Fate::Attached, "attached as they are; nothing will be called"),
     (Fate::Changed, "changed here since; will be replaced"),
     (Fate::Refused, "refused by Connect before; will be parked"),
     (Fate::Unseen, "not here any more"),
+    (Fate::Removed, "removed here since the loss"),
     (Fate::Ignored, "out of scope here; kept as they are"),
     (Fate::Unread, "not readable here at present; compared by the next look"),
 ];
@@ -309,7 +310,8 @@ fn show(mirror: &Mirror, plan: &Plan, out: &mut Out) -> Result<(), Failed> {
             (Fate::Unseen, DeletePolicy::Propagate) => {
                 "; kept at Connect and parked as `unseen`, until you put them back or `casedrop verify --fix unseen`"
             }
-            (Fate::Unseen, DeletePolicy::Keep) => "; kept at Connect (delete = \"keep\")",
+            (Fate::Removed, DeletePolicy::Propagate) => "; deleted at Connect after the grace, like any removed file",
+            (Fate::Unseen | Fate::Removed, DeletePolicy::Keep) => "; kept at Connect (delete = \"keep\")",
             _ => "",
         };
         writeln!(out, "  {count:>6}  {text}{keeps}")?;

@@ -126,6 +126,26 @@ fn invariant_8_what_an_open_attempt_left_is_its_own_and_not_adopted() {
 }
 
 #[test]
+fn what_this_journal_saw_and_is_removed_since_goes_like_any_other() {
+    let stage = attached();
+    lose(&stage);
+    assert_eq!(stage.run(&["sync"]).status.code(), Some(78), "looked at, under the hold");
+    fs::remove_file(stage.path("1.txt")).unwrap();
+
+    let shown = adopt(&stage, &["--yes"], 0);
+    for words in
+        ["1  removed here since the loss; deleted at Connect after the grace", "1.txt", "5  attached as they are"]
+    {
+        assert!(shown.contains(words), "{words}: {shown}");
+    }
+    let daemon = stage.daemon();
+    daemon.wait_ready();
+    stage.wait_equal();
+    assert!(daemon.stop().success());
+    assert_eq!(stage.sandbox.deleted().len(), 1);
+}
+
+#[test]
 fn a_mirror_that_cannot_be_listed_keeps_no_other_from_its_adoption() {
     let mut stage = Stage::new();
     let second = stage.dir.path().join("second");
