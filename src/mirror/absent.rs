@@ -58,17 +58,11 @@ impl MirrorLoop {
             due.extend(self.plan(batch).await?);
         }
         let id = self.mirror.id;
-        if pass.absent.is_empty() {
-            self.world
-                .journal
-                .write(
-                    move |tx| {
-                        if tx.mirror(id)?.is_some_and(|row| row.released > 0) { tx.set_released(id, 0) } else { Ok(()) }
-                    },
-                )
-                .await?;
-        }
         let weighed = self.missing(pass).await?;
+        if weighed.missing == 0 && weighed.released > 0 {
+            // What a person let go has gone, or is back.
+            self.world.journal.write(move |tx| tx.set_released(id, 0)).await?;
+        }
         self.weigh_holds(due.len() as u64, &weighed).await?;
         if self.mirror.stops_deletes() || weighed.unclear {
             return Ok(true);
