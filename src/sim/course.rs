@@ -103,14 +103,12 @@ pub fn steps(seed: u64) -> Vec<Step> {
     if big {
         put(0, Step::Service { kinds: vec![CUT], one_in: 2 }, &mut dice);
     }
-    let mut lost = None;
     if dice.one_in(6) {
         let lose = Step::Lose { half: dice.one_in(4), killed: dice.one_in(2) };
         let at = put(begun, lose, &mut dice);
         if !dice.one_in(4) {
             put(at + 1, Step::Adopt, &mut dice);
         }
-        lost = Some(at);
     }
     if big || dice.one_in(4) {
         let tear = Step::Tear { reads: 1 + dice.below(4), fill: b'A' + u8::try_from(dice.below(4)).unwrap() };
@@ -127,14 +125,14 @@ pub fn steps(seed: u64) -> Vec<Step> {
         // Longer than the grace.
         steps.insert(usize::try_from(at).unwrap() + 1, Step::Pass(150_000));
     }
+    let lost = steps.iter().position(|step| matches!(step, Step::Lose { .. }));
     if let Some(at) = lost.filter(|_| dice.one_in(2)) {
         // An adoption that leaves a folder open ends no hold: what goes then has to wait.
         let mirror = one_of(&mut dice, mirrors);
         let then = |deed| Step::User { mirror, deed, noticed: true };
         let (shut, remove) = (Deed::Shut { which: 0 }, Deed::Remove { which: dice.below(80) });
         let half = [then(shut), Step::Adopt, Step::Pass(20_000), then(remove), Step::Pass(150_000)];
-        let after = usize::try_from(at).unwrap() + 1;
-        steps.splice(after..after, half);
+        steps.splice(at + 1..at + 1, half);
     }
     steps
 }

@@ -1,6 +1,6 @@
 //! The folder and who works in it: real files, times of change set by hand, and a log of what was there when.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -17,6 +17,9 @@ pub type Tree = BTreeMap<String, String>;
 pub const FOLDERS: [&str; 5] = ["", "a", "b", "a/c", "b/d"];
 pub const NAMES: [&str; 9] =
     ["1.txt", "2.txt", "3.pdf", "4 x.txt", "5.txt", "ä.txt", "virus.txt", "wrong.zip", "6.txt"];
+
+/// How long before a decision the disk was looked at, at most.
+pub const LOOK_MS: i64 = 1_000;
 
 /// What stands at the first of the names on another disk.
 const OTHER: &str = "of another disk";
@@ -132,8 +135,14 @@ pub struct Disk {
     log: Vec<Moment>,
     /// Hashes of what was read: by inode, time of change and size. No two contents have the same three.
     hashes: BTreeMap<(u64, i64, i64, u64), String>,
-    /// Since when the user wants nothing to be there.
+    /// Since when nothing is there of what ever was, because its user took it all away.
     emptied: Option<i64>,
+    /// Whether a person ever released the mirror.
+    released: bool,
+    /// Where something else than a file ever stood.
+    others: BTreeSet<String>,
+    /// From when until when nobody could look: the host slept, or no process ran.
+    blind: Vec<(i64, i64)>,
 }
 
 impl Disk {
@@ -151,6 +160,9 @@ impl Disk {
             log,
             hashes: BTreeMap::new(),
             emptied: None,
+            released: false,
+            others: BTreeSet::new(),
+            blind: Vec::new(),
         }
     }
 
@@ -159,22 +171,34 @@ impl Disk {
         if self.state == Root::Here { &self.root } else { &self.away }
     }
 
-    /// Since when the folder has been emptied by its user.
+    /// Since when nothing is there of what ever was, because its user took it all away. What came later says nothing:
+    /// strangers can be put into an empty mount point. `None` too once a person has released the mirror: what that
+    /// allows may outlast the files it was meant for.
     pub fn emptied(&self) -> Option<i64> {
-        self.emptied
+        self.emptied.filter(|_| !self.released)
     }
 
     /// A person says that the emptied folder is meant; with `replaced`, that what stands at the root's path is.
     pub fn released(&mut self, replaced: bool) {
-        self.emptied = None;
+        self.released = true;
         if replaced && self.state == Root::Away {
             self.accepted_until = Some(i64::MAX);
         }
     }
 
-    /// Whether something else was the mirror by a person's word, at any time since `from`.
-    pub fn was_accepted(&self, from: i64) -> bool {
-        self.accepted_until.is_some_and(|until| until >= from)
+    /// Until when something else was the mirror by a person's word; the end of time while it is.
+    pub fn accepted_until(&self) -> Option<i64> {
+        self.accepted_until
+    }
+
+    /// Whether anything stands at the path.
+    pub fn stands(&self, path: &str) -> bool {
+        fs::symlink_metadata(self.place().join(path)).is_ok()
+    }
+
+    /// Whether something else than a file ever stood at the path.
+    pub fn other_kind_at(&self, path: &str) -> bool {
+        self.others.contains(path)
     }
 
     pub fn tree(&self) -> &Tree {
@@ -185,15 +209,29 @@ impl Disk {
         fs::read(self.place().join(path)).unwrap()
     }
 
-    /// Whether a file of which `is` says so, by path and content, could be seen at any time from `from` to `until`: while
-    /// the disk was at its place, and still at the end or for `least` milliseconds without a gap.
-    pub fn was_there(&self, from: i64, until: i64, least: i64, is: impl Fn(&str, &str) -> bool) -> bool {
+    /// Whether a file of which `is` says so, by path and content, could be seen from `from` on by whoever decides at
+    /// `at`, after a last look: while the disk was at its place, and still at `at`, or for `least` milliseconds without a
+    /// gap in which somebody could look.
+    pub fn was_there(&self, from: i64, at: i64, least: i64, is: impl Fn(&str, &str) -> bool) -> bool {
         let mut begin = None;
-        self.log.iter().enumerate().any(|(n, Moment { at, here, tree })| {
+        self.log.iter().enumerate().any(|(n, Moment { at: since, here, tree })| {
             let end = self.log.get(n + 1).map_or(i64::MAX, |next| next.at);
-            begin = (*here && tree.iter().any(|(path, hash)| is(path, hash))).then(|| begin.unwrap_or(*at));
-            begin.is_some_and(|begin| begin <= until && end >= from && (end > until || end - begin >= least))
+            begin = (*here && tree.iter().any(|(path, hash)| is(path, hash))).then(|| begin.unwrap_or(*since));
+            begin.is_some_and(|begin| {
+                let seen = end > at || self.seeing(begin, end) >= least;
+                begin <= at - LOOK_MS && end > from.max(begin) && seen
+            })
         })
+    }
+
+    /// Nobody looked since then.
+    pub fn was_blind(&mut self, from: i64) {
+        self.blind.push((from, simulated::true_time().unwrap()));
+    }
+
+    /// How long somebody could look, of this time.
+    fn seeing(&self, from: i64, to: i64) -> i64 {
+        to - from - self.blind.iter().map(|(begin, end)| (to.min(*end) - from.max(*begin)).max(0)).sum::<i64>()
     }
 
     /// Whether the path ever held this content, on this disk or another.
@@ -262,10 +300,10 @@ impl Disk {
     /// Does it, as far as it is possible; says which paths it was about, for the watcher.
     pub fn act(&mut self, deed: &Deed) -> Vec<String> {
         let touched = self.change(deed);
+        self.note();
         if matches!(deed, Deed::Empty) {
             self.emptied.get_or_insert(simulated::true_time().unwrap());
         }
-        self.note(matches!(deed, Deed::Empty));
         touched
     }
 
@@ -276,11 +314,12 @@ impl Disk {
     }
 
     /// Writes down what is there now.
-    fn note(&mut self, empty: bool) {
+    fn note(&mut self) {
         let mut tree = Tree::new();
         let place = self.place().to_owned();
         self.collect(&place, "", &mut tree);
-        if !empty && !tree.is_empty() {
+        let ever = |path: &String| self.log.iter().any(|moment| moment.tree.contains_key(path));
+        if self.emptied.is_some() && tree.keys().any(ever) {
             self.emptied = None;
         }
         let (at, here) = (simulated::true_time().unwrap(), self.state == Root::Here);
@@ -294,7 +333,7 @@ impl Disk {
         if free {
             fs::write(&full, content).unwrap();
             Self::stamp(&full, 9);
-            self.note(false);
+            self.note();
         }
         free
     }
@@ -314,8 +353,8 @@ impl Disk {
     pub fn carry(&mut self, to: &mut Self, which: u64, at: u64) -> Option<(String, String)> {
         let (path, (target, full)) = (self.chosen(which)?, to.writable(at)?);
         fs::rename(self.place().join(&path), full).unwrap();
-        self.note(false);
-        to.note(false);
+        self.note();
+        to.note();
         Some((path, target))
     }
 
@@ -515,6 +554,9 @@ impl Disk {
             let entry = entry.unwrap();
             let path = format!("{prefix}{}", entry.file_name().to_str().unwrap());
             let kind = entry.file_type().unwrap();
+            if !kind.is_file() {
+                self.others.insert(path.clone());
+            }
             if kind.is_dir() {
                 self.collect(&entry.path(), &format!("{path}/"), into);
             } else if kind.is_file() {

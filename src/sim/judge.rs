@@ -9,23 +9,21 @@ use std::sync::{Arc, Mutex};
 
 use casedrop_sandbox::{FileStatus, LedgerFile, LoggedRequest, Op};
 
-use super::disk::{Disk, Tree};
+use super::disk::{Disk, LOOK_MS, Tree};
 use crate::core::model::{Attachment, Event, EventKind, HoldCode, MirrorId, ParkCode, Stage, Verdict};
 use crate::core::naming::FileNaming;
 use crate::core::plan;
 use crate::host::simulated;
 use crate::journal::{EventFilter, Reader};
 use crate::tags::{self, Origin, Place};
-use crate::types::{FileId, RelPath};
+use crate::types::{FileId, RelPath, UnixMillis};
 
 /// The grace of every simulated mirror.
 pub const GRACE_MS: i64 = 60_000;
 /// Steps of the wall clock that are too small to be told from none (`core::clock`): here one of a second at most.
 const UNTOLD_MS: i64 = 1_000;
-/// How long before a delete is announced the disk was looked at, at most.
-const LOOK_MS: i64 = 1_000;
 /// How long something must be there to be seen for certain: the longest time between two looks and what one takes.
-const LOOKS_MS: i64 = 45_000;
+const SURELY_SEEN_MS: i64 = 45_000;
 /// How long a hold may take to show after its cause.
 const NOTICE_MS: i64 = 120_000;
 
@@ -48,6 +46,8 @@ struct State {
     reader: Option<Reader>,
     /// Events up to this one are judged.
     cursor: i64,
+    /// Holds that stop deletes, each by the time that it has in the journal, and since when by the true time.
+    held: BTreeMap<(MirrorId, &'static str, UnixMillis), i64>,
     /// The folder that the configuration in force leaves out.
     left_out: Option<&'static str>,
     /// When the journal was lost, the last time.
@@ -72,6 +72,7 @@ impl Judge {
             journal,
             reader: None,
             cursor: 0,
+            held: BTreeMap::new(),
             left_out: None,
             lost: None,
             forgotten: BTreeSet::new(),
@@ -114,6 +115,7 @@ impl Judge {
     pub fn lost(&self) {
         let state = &mut *self.0.lock().unwrap();
         (state.lost, state.cursor) = (simulated::true_time(), 0);
+        state.held.clear();
     }
 
     /// When the journal was lost, and what was given up then.
@@ -171,21 +173,28 @@ impl Judge {
     }
 }
 
-/// How many files of the mirror count as attached, or did until their deletes were announced. What was
-/// adopted and never seen proves nothing of the root.
-fn in_scope(reader: &Reader, mirror: MirrorId) -> usize {
-    let rows = reader.files_from(mirror, None, usize::MAX).unwrap();
-    let counts = |a: &Attachment| a.stage == Stage::Approved || a.reason.as_deref() == Some(plan::ABSENT);
-    let left = |verdict: &Verdict| {
+/// How many files that are gone from this disk count as attached, or did until their deletes were announced together
+/// with `event`. What was adopted and never seen proves nothing of the root.
+fn missing_with(reader: &Reader, events: &[Event], event: &Event, disk: &Disk) -> usize {
+    let together = |a: &Attachment| {
+        let told = |one: &Event| tells_absence(one) && one.at == event.at && one.attachment == Some(a.id);
+        events.iter().any(told)
+    };
+    let says_nothing = |verdict: &Verdict| {
         matches!(verdict, Verdict::Ignored(_) | Verdict::Unrouted(_) | Verdict::Parked(ParkCode::Unseen))
     };
-    let rows = rows.iter().filter(|row| !left(&row.verdict));
-    rows.filter(|row| reader.attachments_of(mirror, &row.path).unwrap().iter().any(counts)).count()
+    let rows = reader.files_from(event.mirror, None, usize::MAX).unwrap();
+    let gone = rows.iter().filter(|row| !says_nothing(&row.verdict) && !disk.tree().contains_key(text(&row.path)));
+    let counts = |a: &Attachment| a.stage == Stage::Approved || together(a);
+    gone.filter(|row| reader.attachments_of(event.mirror, &row.path).unwrap().iter().any(counts)).count()
 }
 
 fn known(reader: &Reader, file: &LedgerFile) -> Option<Attachment> {
     reader.attachment_by_file_id(&FileId::new(&*file.file_id)?).unwrap()
 }
+
+/// From these on an attachment counts as visible.
+const COUNTED: [EventKind; 2] = [EventKind::Attached, EventKind::Adopted];
 
 /// Whether it announces a delete because a file is gone.
 fn tells_absence(event: &Event) -> bool {
@@ -208,6 +217,15 @@ impl State {
 
     /// The events since the last look.
     fn see(&mut self, reader: &Reader) {
+        let now = simulated::true_time().unwrap();
+        let mirrors = reader.mirrors().unwrap();
+        let holds = mirrors.iter().flat_map(|mirror| mirror.holds.iter().map(move |hold| (mirror.id, hold)));
+        let holds = holds.filter(|(_, hold)| hold.code.stops_deletes());
+        let holds: BTreeSet<_> = holds.map(|(mirror, hold)| (mirror, hold.code.as_str(), hold.since)).collect();
+        self.held.retain(|hold, _| holds.contains(hold));
+        for hold in holds {
+            self.held.entry(hold).or_insert(now);
+        }
         let filter = EventFilter { after_id: Some(self.cursor), ..EventFilter::default() };
         for event in reader.events(&filter).unwrap() {
             self.cursor = event.id;
@@ -234,23 +252,28 @@ impl State {
         let disk = mirror.disk.lock().unwrap();
         let hash = attachment.version.hash.to_string();
         let (from, until) = (at - GRACE_MS + UNTOLD_MS, at - LOOK_MS);
-        // Unless a person took another disk for the mirror's.
-        if !disk.was_accepted(from) && !Disk::is_of_other(path, &hash) {
-            if disk.was_there(from, until, LOOKS_MS, |there, _| there == path) {
+        // While a person took another disk for the mirror's, what is gone from this one says nothing.
+        let accepted = disk.accepted_until().unwrap_or(i64::MIN);
+        let from = from.max(accepted);
+        if !Disk::is_of_other(path, &hash) {
+            if disk.was_there(from, at, SURELY_SEEN_MS, |there, _| there == path) {
                 return Err(
                     "invariant 2: its delete is announced although a file was at its path within the grace".to_owned()
                 );
             }
             let name = |path: &str| mirror.naming.attachment_name(&RelPath::new(path.as_bytes()).unwrap()).name;
             let same = |there: &str, content: &str| content == hash && name(there) == attachment.name;
-            if disk.was_there(from, until, LOOKS_MS, same) {
+            if disk.was_there(from, at, SURELY_SEEN_MS, same) {
                 return Err("invariant 2: its delete is announced although it was there within the grace".to_owned());
             }
-            if disk.away_since().is_some_and(|since| since < until) {
+            if accepted != i64::MAX && disk.away_since().is_some_and(|since| since < until) {
                 return Err("invariant 3: its delete is announced although the root was away".to_owned());
             }
             // One file alone may go: the budget allows it.
-            if disk.emptied().is_some_and(|since| at - since > NOTICE_MS) && in_scope(reader, event.mirror) >= 2 {
+            let of_mirror = EventFilter { mirror: Some(event.mirror), ..EventFilter::default() };
+            if disk.emptied().is_some_and(|since| since < until)
+                && missing_with(reader, &reader.events(&of_mirror).unwrap(), event, &disk) >= 2
+            {
                 return Err("invariant 3: its delete is announced although the root was emptied".to_owned());
             }
         }
@@ -315,35 +338,56 @@ impl State {
         {
             return Err("invariant 19: deleted while the lost journal is not rebuilt".to_owned());
         }
-        if known.reason.as_deref() == Some(plan::REPLACED) {
-            let others = reader.attachments_of(known.mirror, &known.path).unwrap();
-            // After a loss, what was adopted may be younger in the journal than what a release had sent again.
-            let of_before = self.lost.is_some_and(|lost| file.created_at.0 < lost);
-            let by = others.iter().filter(|a| (a.id > known.id || of_before) && a.id != known.id);
-            let by = by.filter(|a| a.completed_at.is_some());
-            let what = |a: &Attachment| (a.version.hash, a.case.clone(), a.name.clone());
-            return match by.map(what).collect::<Vec<_>>().as_slice() {
-                [] => Err("invariant 8: replaced by nothing".to_owned()),
-                by if !of_before && by.iter().all(|by| *by == what(&known)) => {
-                    Err("invariant 8: replaced by the same".to_owned())
-                }
-                _ => Ok(()),
-            };
-        }
-        // What was announced because its file is gone was judged then.
         let of_mirror = EventFilter { mirror: Some(known.mirror), ..EventFilter::default() };
-        let events = reader.events(&of_mirror).unwrap().into_iter();
-        let events: Vec<Event> = events.filter(|event| event.attachment == Some(known.id)).collect();
-        let announced = events.iter().any(tells_absence);
-        let counted = events.iter().any(|event| matches!(event.kind, EventKind::Attached | EventKind::Adopted));
+        let events = reader.events(&of_mirror).unwrap();
+        let of_it = |event: &&Event| event.attachment == Some(known.id);
+        let counted = events.iter().filter(of_it).any(|event| COUNTED.contains(&event.kind));
         match known.reason.as_deref() {
-            Some(plan::ABSENT) if !announced => {
+            Some(plan::REPLACED) => self.weigh_replace(reader, &events, &known, file),
+            Some(plan::ABSENT) if !events.iter().filter(of_it).any(tells_absence) => {
                 Err("invariant 2: deleted as absent without an announcement".to_owned())
             }
-            Some(plan::ABSENT) => Ok(()),
+            // What was announced was judged then; a hold stops it all the same.
+            Some(plan::ABSENT) => {
+                let now = simulated::true_time().unwrap();
+                let holds = self
+                    .held
+                    .iter()
+                    .filter(|((mirror, ..), since)| *mirror == known.mirror && now - **since > NOTICE_MS);
+                match holds.map(|((_, code, _), _)| *code).next() {
+                    Some(code) => Err(format!("invariant 3: deleted as absent although the mirror is held: {code}")),
+                    None => Ok(()),
+                }
+            }
             _ if counted => Err(format!("invariants 2 and 5: deleted, and it counted as attached: {known:?}")),
             _ => Ok(()),
         }
+    }
+
+    /// Invariant 8: what was visible goes for what became visible after it, and is something else.
+    fn weigh_replace(
+        &self,
+        reader: &Reader,
+        events: &[Event],
+        known: &Attachment,
+        file: &LedgerFile,
+    ) -> Result<(), String> {
+        let last = |id, kinds: &[EventKind]| {
+            events.iter().filter(|e| e.attachment == Some(id) && kinds.contains(&e.kind)).map(|e| e.id).max()
+        };
+        let counted = last(known.id, &COUNTED);
+        let others = reader.attachments_of(known.mirror, &known.path).unwrap();
+        let after = |a: &&Attachment| a.id != known.id && last(a.id, &[EventKind::Attached]) > counted.or(Some(0));
+        let what = |a: &Attachment| (a.version.hash, a.case.clone(), a.name.clone());
+        let by: Vec<_> = others.iter().filter(after).map(what).collect();
+        if by.is_empty() {
+            return Err("invariant 8: replaced by nothing".to_owned());
+        }
+        // What only a lost journal knew, and a release had sent again.
+        if by.iter().all(|by| *by == what(known)) && !self.forgotten.contains(&file.file_id) {
+            return Err("invariant 8: replaced by the same".to_owned());
+        }
+        Ok(())
     }
 
     /// Invariants 8 and 19: nothing is uploaded again that is attached.

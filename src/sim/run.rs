@@ -381,7 +381,6 @@ impl Sim {
             }
             Step::DiskFaults { one_in } => host.set_disk_faults(*one_in),
             Step::Kill(moment) => host.kill_at(*moment),
-            Step::Suspend(ms) => host.pass(Duration::from_millis(*ms)),
             Step::Clock(offset) => host.set_wall_offset(*offset),
             Step::Retry => {
                 for folder in self.folders.iter().filter(|_| process.is_some()) {
@@ -404,7 +403,11 @@ impl Sim {
                 }
                 self.ask(process, &request).await;
             }
-            Step::Pass(ms) => host.pass(Duration::from_millis(*ms)),
+            Step::Suspend(ms) | Step::Pass(ms) => {
+                let began = host.true_time();
+                host.pass(Duration::from_millis(*ms));
+                self.folders.iter().for_each(|folder| folder.disk.lock().unwrap().was_blind(began));
+            }
             Step::KillNow | Step::Restart { .. } | Step::Apart { .. } | Step::Lose { .. } | Step::Adopt => {}
         }
     }

@@ -9,6 +9,7 @@ use super::run::{Folder, Rules, Sim};
 use super::stage::Process;
 use crate::core::model::{Attachment, FileRow, MirrorId, ParkCode, Stage as AttachmentStage, Verdict};
 use crate::journal::Reader;
+use crate::tags::{self, Place};
 use crate::types::FileId;
 
 /// What a loss of the journal explains.
@@ -23,15 +24,20 @@ impl Past {
         Self { lost, forgotten }
     }
 
-    /// Whether the file was there before the loss, and is what an adoption leaves to a person: never completed, or
-    /// beside the one that counts; or what a release gave up.
-    fn explains(&self, file: &LedgerFile, known: Option<&Attachment>) -> bool {
-        use AttachmentStage::{Approved, Failed, Rejected};
-        let of_before = self.lost.is_some_and(|lost| file.created_at.0 < lost);
-        of_before
+    /// Whether the file came to Connect before the loss.
+    fn had(&self, file: &LedgerFile) -> bool {
+        self.lost.is_some_and(|lost| file.created_at.0 <= lost)
+    }
+
+    /// Whether the file is what an adoption leaves to a person: never completed, or beside the one that counts; or what
+    /// a release gave up. `renewed`: since the loss something became visible at its path, and took with it what stood
+    /// there.
+    fn explains(&self, file: &LedgerFile, known: Option<&Attachment>, renewed: bool) -> bool {
+        use FileStatus::{Approved, Failed, Rejected};
+        self.had(file)
             && match known {
-                None => file.status != FileStatus::Approved || self.forgotten.contains(&file.file_id),
-                Some(known) => matches!(known.stage, Approved | Rejected | Failed),
+                None => self.forgotten.contains(&file.file_id) || !matches!(file.status, Approved | Rejected | Failed),
+                Some(known) => known.stage.stands() && !renewed,
             }
     }
 }
@@ -63,11 +69,21 @@ impl Sim {
                         true
                     }
                     (AttachmentStage::Rejected, Some(Verdict::Parked(_) | Verdict::Ignored(_))) => true,
-                    (AttachmentStage::Rejected, Some(Verdict::Attached)) => folder.keep,
+                    (AttachmentStage::Rejected, Some(Verdict::Attached)) => {
+                        folder.keep && row.is_some_and(|row| row.absent_since.is_some())
+                    }
                     _ => false,
                 }
             });
-            if !explained && !past.explains(file, attachment.as_ref()) {
+            let renewed = attachment.as_ref().is_some_and(|a| {
+                let of_path = reader.attachments_of(a.mirror, &a.path).unwrap();
+                of_path.iter().filter(|b| b.stage == AttachmentStage::Approved).any(|b| {
+                    ledger
+                        .iter()
+                        .any(|f| Some(f.file_id.as_str()) == b.file_id.as_ref().map(FileId::as_str) && !past.had(f))
+                })
+            });
+            if !explained && !past.explains(file, attachment.as_ref(), renewed) {
                 broken.push(format!("invariant 8: left at Connect without a reason: {file:?}\n{attachment:?}"));
             }
         }
@@ -106,10 +122,9 @@ fn of_files(
                 let approved = reader.attachments_of(mirror, &row.path).unwrap();
                 let approved: Vec<&Attachment> =
                     approved.iter().filter(|a| a.stage == AttachmentStage::Approved).collect();
-                // What an adoption found beside the one that counts is left to a person; since then, one came at most.
-                let is_new = |file: &LedgerFile| past.lost.is_none_or(|lost| file.created_at.0 >= lost);
-                let new = approved.iter().filter(|a| at_connect(a.file_id.as_ref()).is_some_and(is_new)).count();
-                let few = approved.len() == 1 || (past.lost.is_some() && new <= 1);
+                // What an adoption found beside the one that counts is left to a person, until a new one replaces all.
+                let old = |a: &&Attachment| at_connect(a.file_id.as_ref()).is_some_and(|file| past.had(file));
+                let few = approved.len() == 1 || approved.iter().all(old);
                 let (Some(one), true) = (approved.last(), few) else {
                     broken.push(format!("invariant 8: {path} has {} visible attachments", approved.len()));
                     continue;
@@ -133,7 +148,12 @@ fn of_files(
                     // Where a case takes no name twice, the rejected record of this very content keeps its name, and so
                     // does what was given up.
                     ParkCode::Conflict => {
-                        rules.loose_names && (path.ends_with("virus.txt") || !past.forgotten.is_empty())
+                        let given_up = |file: &LedgerFile| {
+                            past.forgotten.contains(&file.file_id)
+                                && tags::read(&file.tags)
+                                    .is_some_and(|origin| origin.place == Place::Path(row.path.clone()))
+                        };
+                        rules.loose_names && (path.ends_with("virus.txt") || ledger.iter().any(given_up))
                     }
                     _ => false,
                 };
@@ -146,8 +166,15 @@ fn of_files(
     }
     for (path, row) in rows.iter().filter(|(path, _)| !disk.tree().contains_key(*path)) {
         let kept = keep && row.absent_since.is_some() && matches!(row.verdict, Verdict::Attached);
-        let unseen = past.lost.is_some() && row.verdict == Verdict::Parked(ParkCode::Unseen);
-        if !kept && !unseen && !matches!(row.verdict, Verdict::Ignored(_)) {
+        let attachments = reader.attachments_of(mirror, &row.path).unwrap();
+        let visible = || attachments.iter().filter(|a| a.stage == AttachmentStage::Approved);
+        let unseen = row.verdict == Verdict::Parked(ParkCode::Unseen)
+            && visible().any(|a| at_connect(a.file_id.as_ref()).is_some_and(|file| past.had(file)));
+        // What is visible left scope before it went: by the configuration, or for what stood in its place.
+        let left = matches!(row.verdict, Verdict::Ignored(_))
+            && (disk.stands(path)
+                || (visible().next().is_some() && (path.starts_with("b/") || disk.other_kind_at(path))));
+        if !kept && !unseen && !left {
             broken.push(format!("invariant 12: {path} is gone and still known: {row:?}"));
         }
     }

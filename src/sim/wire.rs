@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use casedrop_sandbox::Sandbox;
+use casedrop_sandbox::{LedgerFile, Sandbox};
 
 use super::judge::Judge;
 use super::trace::Trace;
@@ -35,6 +35,9 @@ struct State {
     calls: u64,
     faults: u64,
     breaks_down_at: Option<u64>,
+    /// Deletes and starts that are judged.
+    deleted: BTreeSet<String>,
+    started: BTreeSet<String>,
 }
 
 /// One for each simulation, whatever process uses it.
@@ -48,8 +51,15 @@ pub struct Line {
 
 impl Line {
     pub fn new(sandbox: Sandbox, seed: u64, trace: Trace) -> Self {
-        let state =
-            State { dice: Dice::new(seed), weather: Weather::default(), calls: 0, faults: 0, breaks_down_at: None };
+        let state = State {
+            dice: Dice::new(seed),
+            weather: Weather::default(),
+            calls: 0,
+            faults: 0,
+            breaks_down_at: None,
+            deleted: BTreeSet::new(),
+            started: BTreeSet::new(),
+        };
         Self { sandbox, state: Arc::new(Mutex::new(state)), trace, judge: Arc::default() }
     }
 
@@ -134,15 +144,13 @@ impl Line {
 /// What a call may do at Connect, whatever is answered.
 enum Effect {
     None,
-    /// So many files were deleted before.
-    Delete(usize),
-    /// These were there before.
-    Start(BTreeSet<String>),
+    Delete(String),
+    Start,
     /// Completes this one.
     Complete(String),
 }
 
-/// A call at the service. Its effect is judged when it ends, be it that the process is killed.
+/// A call at the service. Its effect is judged when it ends, even when the process is killed.
 struct Call<'a> {
     line: &'a Line,
     effect: Effect,
@@ -150,8 +158,9 @@ struct Call<'a> {
 
 impl Drop for Call<'_> {
     fn drop(&mut self) {
-        if let Some(judge) = self.line.judge.get() {
-            self.effect.told(&self.line.sandbox, judge);
+        // A second panic would end the whole run.
+        if let Some(judge) = self.line.judge.get().filter(|_| !std::thread::panicking()) {
+            self.effect.told(self.line, judge);
         }
     }
 }
@@ -161,8 +170,8 @@ impl Effect {
         let mut parts = request.uri().path().trim_start_matches('/').split('/');
         let (of_files, file) = (parts.next() == Some("attached-files"), parts.nth(1));
         match (request.method().as_str(), file) {
-            ("DELETE", _) => Self::Delete(sandbox.deleted().len()),
-            ("PUT", None) if of_files => Self::Start(sandbox.ledger().into_iter().map(|file| file.file_id).collect()),
+            ("DELETE", Some(file)) if of_files => Self::Delete(file.to_owned()),
+            ("PUT", None) if of_files => Self::Start,
             ("POST", Some(file)) if of_files => {
                 let open = sandbox.ledger().iter().any(|one| one.file_id == file && !one.completed);
                 if open { Self::Complete(file.to_owned()) } else { Self::None }
@@ -171,17 +180,25 @@ impl Effect {
         }
     }
 
-    fn told(&self, sandbox: &Sandbox, judge: &Judge) {
+    /// Judges what is new at Connect, each thing once, whichever call it is of.
+    fn told(&self, line: &Line, judge: &Judge) {
         match self {
             Self::None => {}
-            Self::Delete(before) => sandbox.deleted().iter().skip(*before).for_each(|file| judge.deleted(file)),
-            Self::Start(before) => {
-                let ledger = sandbox.ledger();
-                let new = ledger.iter().filter(|file| !before.contains(&file.file_id));
-                new.for_each(|file| judge.started(&ledger, file));
+            Self::Delete(id) => {
+                let gone = line.sandbox.deleted().into_iter().find(|file| file.file_id == *id);
+                if let Some(file) = gone.filter(|_| line.state.lock().unwrap().deleted.insert(id.clone())) {
+                    judge.deleted(&file);
+                }
+            }
+            Self::Start => {
+                let ledger = line.sandbox.ledger();
+                let is_new = |file: &&LedgerFile| {
+                    !file.foreign && line.state.lock().unwrap().started.insert(file.file_id.clone())
+                };
+                ledger.iter().filter(is_new).for_each(|file| judge.started(&ledger, file));
             }
             Self::Complete(file) => {
-                let ledger = sandbox.ledger();
+                let ledger = line.sandbox.ledger();
                 let completed = ledger.iter().filter(|one| one.file_id == *file && one.completed);
                 completed.for_each(|file| judge.completed(file));
             }
