@@ -241,24 +241,27 @@ impl View {
     }
 
     /// Known files to tell a folder by: `most` in the order of their content hashes, which is as good as by lot, and
-    /// as many of the newest. Those that are gone come only when there are no others.
+    /// as many of the newest. Those that are gone come only when there are no others, and those that were seen and not
+    /// read yet only when there are none of these.
     pub fn sample(&self, mirror: MirrorId, most: usize) -> Result<Sample, JournalError> {
-        let pick = |absent: bool, order: &str| {
+        let pick = |which: &str, order: &str| {
             self.many(
                 &format!(
-                    "SELECT {} FROM file WHERE mirror = ?1 AND hash IS NOT NULL AND (absent_since IS NOT NULL) = ?2
-                     ORDER BY {order}, path LIMIT ?3",
+                    "SELECT {} FROM file WHERE mirror = ?1 AND {which} ORDER BY {order}, path LIMIT ?2",
                     rows::FILE
                 ),
-                (mirror, absent, limited(most)),
+                (mirror, limited(most)),
                 rows::file,
             )
         };
-        let spread = pick(false, "hash")?;
-        if spread.is_empty() {
-            return Ok(Sample { spread: pick(true, "hash")?, newest: Vec::new() });
+        const PRESENT: &str = "hash IS NOT NULL AND absent_since IS NULL";
+        let spread = pick(PRESENT, "hash")?;
+        if !spread.is_empty() {
+            return Ok(Sample { spread, newest: pick(PRESENT, "seen_at DESC")? });
         }
-        Ok(Sample { spread, newest: pick(false, "seen_at DESC")? })
+        let gone = pick("hash IS NOT NULL AND absent_since IS NOT NULL", "hash")?;
+        let spread = if gone.is_empty() { pick("hash IS NULL AND inode <> 0", "seen_at")? } else { gone };
+        Ok(Sample { spread, newest: Vec::new() })
     }
 
     /// Folders inside the root that the last full pass could not list: path, reason, since when.

@@ -283,3 +283,16 @@ fn invariant_3_a_known_file_that_cannot_be_looked_at_proves_nothing_either() {
         Ok(())
     });
 }
+
+#[test]
+fn a_folder_is_told_by_what_was_only_seen_where_nothing_was_read() {
+    on_journal(|w| {
+        let sample = || w.tx.sample(w.mirror, 9).map(|sample| sample.spread);
+        assert_eq!(sample()?, []);
+        w.look("seen", &Seen::Present(stat(1, 1), Content::Unread), true)?;
+        assert_eq!(sample()?.len(), 1);
+        w.bring("read", 1, Stage::Approved)?;
+        assert_eq!(sample()?.iter().map(|row| row.path.to_string()).collect::<Vec<_>>(), ["read"]);
+        Ok(())
+    });
+}
