@@ -381,21 +381,25 @@ fn is_of_another_case(known: &Known, target: &Target) -> bool {
 /// brought to Connect.
 fn standing(known: &Known, version: Option<Version>, target: &Target) -> Option<Verdict> {
     let version = version?;
+    // A changed `case` or `file_name` in the configuration moves nothing at Connect (invariant 5); a moved file is
+    // attached only once its attachment is where the path says.
+    let in_place =
+        |a: &Attachment| a.reason.as_deref() != Some(MOVED) || (&a.case, &a.name) == (&target.case, &target.name);
+    let approved = known.approved().filter(|a| a.version == version && in_place(a));
     if let Some(live) = known.under_way() {
         return match live.stage {
-            _ if live.version != version => None,
-            Stage::Completed => Some(Verdict::Scanning),
+            Stage::Completed if live.version == version => Some(Verdict::Scanning),
+            // It will replace what is attached now.
+            Stage::Completed => None,
+            // The file holds again what is attached: the attempt at what it held meanwhile is given up.
+            _ if live.version != version => approved.filter(|a| a.found_wrong().is_none()).map(|_| Verdict::Attached),
             // It waits for its next try, which only a queued file gets.
             Stage::Planned if !live.start_open => None,
             _ => Some(Verdict::Uploading),
         };
     }
-    // A changed `case` or `file_name` in the configuration moves nothing at Connect (invariant 5); a moved file is
-    // attached only once its attachment is where the path says.
-    let in_place =
-        |a: &Attachment| a.reason.as_deref() != Some(MOVED) || (&a.case, &a.name) == (&target.case, &target.name);
     let retried = known.row.as_ref().is_some_and(|row| row.verdict == Verdict::Queued);
-    if let Some(approved) = known.approved().filter(|a| a.version == version && in_place(a)) {
+    if let Some(approved) = approved {
         // Found wrong at Connect: a person's turn, until the file changes or is retried.
         return match approved.found_wrong() {
             None => Some(Verdict::Attached),

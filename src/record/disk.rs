@@ -145,6 +145,9 @@ fn apply(
         Step::Refresh { stat, hash, verdict } => {
             let mut row = row();
             returned(tx, &mut row, now)?;
+            if *verdict == Verdict::Attached {
+                give_up_other_content(tx, view, stat.size, *hash, now)?;
+            }
             if *verdict == Verdict::Attached && row.hash == *hash && !row.stat.same_content_as(stat) {
                 note(tx, now, of, None, EventKind::Unchanged, json!({ "text": "same content, nothing to do" }))?;
             }

@@ -134,6 +134,30 @@ fn an_answer_to_an_attempt_that_was_given_up_is_kept_for_the_clean_up() {
 }
 
 #[test]
+fn invariant_8_what_is_attached_is_not_sent_again_when_the_file_changes_back() {
+    on_journal(|w| {
+        for stage in [Stage::Planned, Stage::Started, Stage::Stored, Stage::Completed] {
+            let path = format!("{stage}");
+            let attached = w.bring(&path, 1, Stage::Approved)?;
+            w.pass(10);
+            let open = w.bring(&path, 2, stage)?;
+            w.pass(10);
+            w.show(&path, 1, 9)?;
+            if stage == Stage::Completed {
+                // It is being scanned, and will take what is attached with it.
+                assert_eq!((w.verdict(&path)?.as_str(), w.stage(open)?), ("scanning", stage));
+                continue;
+            }
+            assert_eq!((w.verdict(&path)?.as_str(), w.stage(attached)?), ("attached", Stage::Approved), "{stage}");
+            let given_up = if stage == Stage::Planned { Stage::Abandoned } else { Stage::Deleting };
+            assert_eq!(w.stage(open)?, given_up, "{stage}");
+            assert_eq!(w.show(&path, 1, 9)?, Step::Nothing, "{stage}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
 fn a_file_id_that_another_row_has_ends_the_attempt_and_not_the_daemon() {
     on_journal(|w| {
         w.bring("other", 1, Stage::Started)?;
