@@ -141,8 +141,9 @@ pub struct Disk {
     released: bool,
     /// Where something else than a file ever stood.
     others: BTreeSet<String>,
-    /// From when until when nobody could look: the host slept, or no process ran.
+    /// From when until when nobody could look: the host slept, no process ran, or the disk failed.
     blind: Vec<(i64, i64)>,
+    faulty_since: Option<i64>,
 }
 
 impl Disk {
@@ -163,6 +164,7 @@ impl Disk {
             released: false,
             others: BTreeSet::new(),
             blind: Vec::new(),
+            faulty_since: None,
         }
     }
 
@@ -229,9 +231,19 @@ impl Disk {
         self.blind.push((from, simulated::true_time().unwrap()));
     }
 
+    /// From now on calls to the disk fail at times, or do no more.
+    pub fn set_faulty(&mut self, faulty: bool) {
+        match self.faulty_since.take() {
+            Some(since) if !faulty => self.was_blind(since),
+            since => self.faulty_since = since.or(simulated::true_time()).filter(|_| faulty),
+        }
+    }
+
     /// How long somebody could look, of this time.
     fn seeing(&self, from: i64, to: i64) -> i64 {
-        to - from - self.blind.iter().map(|(begin, end)| (to.min(*end) - from.max(*begin)).max(0)).sum::<i64>()
+        let faulty = self.faulty_since.map(|since| (since, i64::MAX));
+        let blind = self.blind.iter().copied().chain(faulty);
+        to - from - blind.map(|(begin, end)| (to.min(end) - from.max(begin)).max(0)).sum::<i64>()
     }
 
     /// Whether the path ever held this content, on this disk or another.

@@ -379,7 +379,10 @@ impl Sim {
                 self.count_service_faults();
                 self.stage.sandbox.set_faults(kinds.iter().map(|kind| fault(*kind, *one_in)).collect());
             }
-            Step::DiskFaults { one_in } => host.set_disk_faults(*one_in),
+            Step::DiskFaults { one_in } => {
+                host.set_disk_faults(*one_in);
+                self.folders.iter().for_each(|folder| folder.disk.lock().unwrap().set_faulty(*one_in > 0));
+            }
             Step::Kill(moment) => host.kill_at(*moment),
             Step::Clock(offset) => host.set_wall_offset(*offset),
             Step::Retry => {
@@ -427,6 +430,7 @@ impl Sim {
         host.set_wall_offset(0);
         host.no_kill();
         host.clear_disk_trouble();
+        self.folders.iter().for_each(|folder| folder.disk.lock().unwrap().set_faulty(false));
     }
 
     fn count_service_faults(&self) {

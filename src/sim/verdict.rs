@@ -146,14 +146,14 @@ fn of_files(
                     ParkCode::Failed => path.ends_with("5.txt") && rules.fails,
                     ParkCode::Rejected => path.ends_with("virus.txt"),
                     // Where a case takes no name twice, the rejected record of this very content keeps its name, and so
-                    // does what was given up.
+                    // does what was given up, or never completed, before a loss.
                     ParkCode::Conflict => {
-                        let given_up = |file: &LedgerFile| {
-                            past.forgotten.contains(&file.file_id)
-                                && tags::read(&file.tags)
-                                    .is_some_and(|origin| origin.place == Place::Path(row.path.clone()))
+                        let left = |file: &LedgerFile| {
+                            let origin = tags::read(&file.tags);
+                            let of_path = origin.is_some_and(|origin| origin.place == Place::Path(row.path.clone()));
+                            of_path && past.had(file) && (past.forgotten.contains(&file.file_id) || !file.completed)
                         };
-                        rules.loose_names && (path.ends_with("virus.txt") || ledger.iter().any(given_up))
+                        rules.loose_names && (path.ends_with("virus.txt") || ledger.iter().any(left))
                     }
                     _ => false,
                 };
