@@ -243,7 +243,8 @@ impl Disk {
     fn seeing(&self, from: i64, to: i64) -> i64 {
         let faulty = self.faulty_since.map(|since| (since, i64::MAX));
         let blind = self.blind.iter().copied().chain(faulty);
-        to - from - blind.map(|(begin, end)| (to.min(end) - from.max(begin)).max(0)).sum::<i64>()
+        let blind: i64 = blind.map(|(begin, end)| (to.min(end) - from.max(begin)).max(0)).sum();
+        (to - from - blind).max(0)
     }
 
     /// Whether the path ever held this content, on this disk or another.

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use casedrop_sandbox::{FileStatus, LedgerFile, LoggedRequest, Op};
 
 use super::disk::{Disk, LOOK_MS, Tree};
-use crate::core::model::{Attachment, Event, EventKind, HoldCode, MirrorId, ParkCode, Stage, Verdict};
+use crate::core::model::{Attachment, Event, EventKind, FileRow, HoldCode, MirrorId, ParkCode, Stage, Verdict};
 use crate::core::naming::FileNaming;
 use crate::core::plan;
 use crate::host::simulated;
@@ -173,9 +173,9 @@ impl Judge {
     }
 }
 
-/// How many files that are gone from this disk count as attached, or did until their deletes were announced together
-/// with `event`. What was adopted and never seen proves nothing of the root.
-fn missing_with(reader: &Reader, events: &[Event], event: &Event, disk: &Disk) -> usize {
+/// Whether what is gone from this disk, with what was announced together with `event`, is more than one file, and no file
+/// is there that was attached before the first of them was missed. What was adopted and never seen proves nothing.
+fn looks_emptied(reader: &Reader, events: &[Event], event: &Event, disk: &Disk) -> bool {
     let together = |a: &Attachment| {
         let told = |one: &Event| tells_absence(one) && one.at == event.at && one.attachment == Some(a.id);
         events.iter().any(told)
@@ -184,9 +184,14 @@ fn missing_with(reader: &Reader, events: &[Event], event: &Event, disk: &Disk) -
         matches!(verdict, Verdict::Ignored(_) | Verdict::Unrouted(_) | Verdict::Parked(ParkCode::Unseen))
     };
     let rows = reader.files_from(event.mirror, None, usize::MAX).unwrap();
-    let gone = rows.iter().filter(|row| !says_nothing(&row.verdict) && !disk.tree().contains_key(text(&row.path)));
+    let of = |row: &FileRow| reader.attachments_of(event.mirror, &row.path).unwrap();
     let counts = |a: &Attachment| a.stage == Stage::Approved || together(a);
-    gone.filter(|row| reader.attachments_of(event.mirror, &row.path).unwrap().iter().any(counts)).count()
+    let rows = rows.into_iter().filter(|row| !says_nothing(&row.verdict) && of(row).iter().any(counts));
+    let (there, gone): (Vec<_>, Vec<_>) = rows.partition(|row| disk.tree().contains_key(text(&row.path)));
+    let first = gone.iter().filter_map(|row| row.absent_since).min();
+    let older =
+        |row: &FileRow| of(row).iter().any(|a| a.completed_at.is_some_and(|at| first.is_some_and(|first| at < first)));
+    gone.len() >= 2 && !there.iter().any(older)
 }
 
 fn known(reader: &Reader, file: &LedgerFile) -> Option<Attachment> {
@@ -272,7 +277,7 @@ impl State {
             // One file alone may go: the budget allows it.
             let of_mirror = EventFilter { mirror: Some(event.mirror), ..EventFilter::default() };
             if disk.emptied().is_some_and(|since| since < until)
-                && missing_with(reader, &reader.events(&of_mirror).unwrap(), event, &disk) >= 2
+                && looks_emptied(reader, &reader.events(&of_mirror).unwrap(), event, &disk)
             {
                 return Err("invariant 3: its delete is announced although the root was emptied".to_owned());
             }
