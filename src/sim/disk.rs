@@ -268,6 +268,12 @@ impl Disk {
         self.away_since
     }
 
+    /// Whether the root was not whole at any time since `from`.
+    pub fn was_away(&self, from: i64) -> bool {
+        let end = |n: usize| self.log.get(n + 1).map_or(i64::MAX, |next| next.at);
+        self.log.iter().enumerate().any(|(n, moment)| !moment.here && end(n) >= from)
+    }
+
     /// The folder above the path, if any, that could not be listed at `at`, nor since.
     pub fn shut_above(&self, path: &str, at: i64) -> Option<PathBuf> {
         let full = self.place().join(path);

@@ -46,10 +46,11 @@ impl Sim {
         let end = self.stage.process(async {
             let session = Session::open(&config).await.map_err(|error| error.to_string())?;
             for mirror in session.mirrors() {
+                let began = self.stage.host.true_time();
                 let plan = session.plan(mirror, &[], false, &mut |_| {}).await.map_err(|error| error.to_string())?;
                 session.apply(mirror, &plan, &mut |_| {}).await.map_err(|error| error.to_string())?;
                 whole &= plan.is_whole();
-                self.weigh_adoption(&session, mirror, &plan);
+                self.weigh_adoption(&session, mirror, &plan, began);
             }
             session.close().await;
             Ok(())
@@ -79,10 +80,10 @@ impl Sim {
     }
 
     /// A file that is at Connect as it is here counts as attached.
-    fn weigh_adoption(&self, session: &Session, mirror: &Mirror, plan: &Plan) {
+    fn weigh_adoption(&self, session: &Session, mirror: &Mirror, plan: &Plan, began: i64) {
         let folder = self.folders.iter().find(|folder| folder.name == mirror.config.name).unwrap();
         let (disk, reader) = (folder.disk.lock().unwrap(), session.journal().reader().unwrap());
-        if disk.away_since().is_some() {
+        if disk.was_away(began) {
             // What it found there is not the mirror's, and no journal knew.
             return;
         }
