@@ -24,6 +24,7 @@ use crate::passes::{Looked, Ticket};
 use crate::record::{self, Kept};
 use crate::truth;
 use crate::types::{RelPath, UnixMillis};
+use crate::weather::Told;
 use crate::world::{Mirror, World};
 
 /// Longest request: some ten thousand paths.
@@ -47,6 +48,8 @@ pub enum Request {
     Repair { mirror: String, class: String, count: u64 },
     /// Look at the whole mirror now; with a ticket: what became of the look it is for.
     Look { mirror: String, ticket: Option<Ticket> },
+    /// What keeps the daemon from making calls at present.
+    Weather,
 }
 
 impl Request {
@@ -58,6 +61,7 @@ impl Request {
             | Self::Look { mirror, .. }
             | Self::Verify { mirror, .. }
             | Self::Repair { mirror, .. } => mirror,
+            Self::Weather => "",
         }
     }
 }
@@ -66,7 +70,7 @@ impl Request {
 const FRESH: Duration = Duration::from_secs(3600);
 
 /// What came of it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Reply {
     /// Files or holds that changed.
     pub done: u64,
@@ -74,6 +78,9 @@ pub struct Reply {
     /// The answer to [`Request::Look`]; `None` where the daemon has no such mirror.
     #[serde(default)]
     pub pass: Option<(Ticket, Looked)>,
+    /// The answer to [`Request::Weather`]; `None` from a daemon that does not know the question.
+    #[serde(default)]
+    pub weather: Option<Vec<Told>>,
 }
 
 /// Where the daemon on this journal listens.
@@ -166,7 +173,7 @@ fn act(
                     done += 1;
                 }
             }
-            Ok(Ok(Reply { done, text: format!("{done} of {} files try again", wanted.len()), pass: None }))
+            Ok(Ok(Reply { done, text: format!("{done} of {} files try again", wanted.len()), ..Reply::default() }))
         }
         Request::Keep { paths, .. } => {
             let (mut done, mut lines) = (0, Vec::with_capacity(paths.len()));
@@ -175,7 +182,7 @@ fn act(
                 done += u64::from(matches!(kept, Kept::Now | Kept::Already));
                 lines.push(format!("{path}: {}", said(kept)));
             }
-            Ok(Ok(Reply { done, text: lines.join("\n"), pass: None }))
+            Ok(Ok(Reply { done, text: lines.join("\n"), ..Reply::default() }))
         }
         Request::Release { holds, count, .. } => {
             let gone = tx.waiting_deletes(mirror.id)?;
@@ -193,13 +200,13 @@ fn act(
             }
             let codes: Vec<&str> = ended.iter().map(|code| code.as_str()).collect();
             let text = format!("the hold {} of `{name}` is released", codes.join(" and "));
-            Ok(Ok(Reply { done: ended.len() as u64, text, pass: None }))
+            Ok(Ok(Reply { done: ended.len() as u64, text, ..Reply::default() }))
         }
-        // Nothing is written for it, and only a daemon can look.
-        Request::Look { .. } => Ok(Err("no daemon runs that could look".to_owned())),
+        // Nothing is written for them, and only a daemon can look.
+        Request::Look { .. } | Request::Weather => Ok(Err("no daemon runs that could look".to_owned())),
         Request::Verify { deep, .. } => {
             truth::run::begin(tx, mirror.id, *deep, true, now)?;
-            Ok(Ok(Reply { done: 1, text: String::new(), pass: None }))
+            Ok(Ok(Reply { done: 1, ..Reply::default() }))
         }
         Request::Repair { class, count, .. } => {
             let Some(class) = Class::parse(class) else { return Ok(Err(format!("there is no class `{class}`"))) };
@@ -216,7 +223,11 @@ fn act(
             for difference in &found {
                 done += u64::from(record::repair(tx, mirror.id, difference, now)?);
             }
-            Ok(Ok(Reply { done, text: format!("{done} of {count} under way: {}", class.proposal()), pass: None }))
+            Ok(Ok(Reply {
+                done,
+                text: format!("{done} of {count} under way: {}", class.proposal()),
+                ..Reply::default()
+            }))
         }
     }
 }
@@ -285,6 +296,8 @@ async fn serve(world: Arc<World>, stream: UnixStream) {
     }
     let answer: Result<Reply, String> = match serde_json::from_str::<Request>(&line) {
         Ok(Request::Look { mirror, ticket }) => Ok(look(&world, &mirror, ticket)),
+        // Nor may the journal be asked: it may be what is the matter.
+        Ok(Request::Weather) => Ok(Reply { weather: Some(world.weather.told()), ..Reply::default() }),
         Ok(request) => perform(&world, &request).await,
         Err(error) => Err(format!("not a request: {error}")),
     };
@@ -318,7 +331,7 @@ fn look(world: &World, name: &str, ticket: Option<Ticket>) -> Reply {
             }
         }
     });
-    Reply { done: 0, text: String::new(), pass }
+    Reply { pass, ..Reply::default() }
 }
 
 /// Lets the loops see what was changed.

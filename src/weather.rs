@@ -8,10 +8,13 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::aws::{Failure, Next};
 use crate::core::retry;
 use crate::host::time::Instant;
 use crate::journal::JournalError;
+use crate::types::UnixMillis;
 
 /// Longest pause between two probes.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -34,6 +37,8 @@ pub enum Trouble {
 struct Storm {
     text: String,
     began: Instant,
+    /// Its last failure: where nothing is left to do, nothing is tried, and it may be over unnoticed.
+    seen: Instant,
     probes: u32,
     until: Instant,
     /// The last line about it; `None` when it began too soon after the last of its kind to be told.
@@ -45,6 +50,17 @@ struct State {
     storms: BTreeMap<Trouble, Storm>,
     /// When the last storm of the kind was told of.
     told: BTreeMap<Trouble, Instant>,
+}
+
+/// A storm that lasts, as the daemon tells whoever asks. The texts are those of the log: no credential, no URL that
+/// was signed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    pub code: String,
+    pub what: String,
+    pub detail: String,
+    pub since: UnixMillis,
+    pub seen: UnixMillis,
 }
 
 /// Whether calls make sense at present.
@@ -87,8 +103,9 @@ impl Weather {
         let state = &mut *self.state();
         match state.storms.get_mut(&trouble) {
             // Calls that were under way when it began fail too; only a probe after the pause counts.
-            Some(storm) if now < storm.until => {}
+            Some(storm) if now < storm.until => storm.seen = now,
             Some(storm) => {
+                storm.seen = now;
                 storm.probes += 1;
                 storm.until = now + pause(storm.probes, random);
                 if state.told.get(&trouble).is_none_or(|told| now.saturating_duration_since(*told) >= LOG_GAP) {
@@ -106,7 +123,7 @@ impl Weather {
                     tracing::warn!("{}: {text}; waiting, no file's tries are used up", words(trouble));
                 }
                 let (until, logged) = (now + pause(0, random), logged.then_some(now));
-                state.storms.insert(trouble, Storm { text, began: now, probes: 0, until, logged });
+                state.storms.insert(trouble, Storm { text, began: now, seen: now, probes: 0, until, logged });
             }
         }
     }
@@ -156,6 +173,19 @@ impl Weather {
         state.storms.first_key_value().map(|(trouble, storm)| (*trouble, storm.probes, storm.text.clone()))
     }
 
+    /// Every storm that lasts, what is named first at the front.
+    pub fn told(&self) -> Vec<Told> {
+        let (state, now) = (self.state(), UnixMillis::now());
+        let told = |(trouble, storm): (&Trouble, &Storm)| Told {
+            code: code(*trouble).to_owned(),
+            what: words(*trouble).to_owned(),
+            detail: storm.text.clone(),
+            since: now.minus(storm.began.elapsed()),
+            seen: now.minus(storm.seen.elapsed()),
+        };
+        state.storms.iter().map(told).collect()
+    }
+
     /// Why AWS refuses to talk to this host, in words: the credentials or the clock.
     pub fn refusal(&self) -> Option<String> {
         let state = self.state();
@@ -167,6 +197,17 @@ impl Weather {
 fn pause(probes: u32, random: f64) -> Duration {
     // Never less than half of the step, so that a storm is not hammered at by luck.
     retry::delay(probes, None, 0.5 + random / 2.0).min(LONGEST_PAUSE)
+}
+
+/// The stable word, for scripts.
+fn code(trouble: Trouble) -> &'static str {
+    match trouble {
+        Trouble::Offline => "offline",
+        Trouble::Credentials => "credentials",
+        Trouble::Clock => "clock",
+        Trouble::Handles => "descriptors",
+        Trouble::Journal => "journal",
+    }
 }
 
 fn words(trouble: Trouble) -> &'static str {
@@ -229,6 +270,23 @@ mod tests {
         assert_eq!(weather.trouble().map(|(trouble, ..)| trouble), Some(Trouble::Handles));
         weather.handles_are_free();
         assert_eq!(weather.trouble(), None);
+    }
+
+    #[test]
+    fn every_storm_that_lasts_is_told_with_its_text() {
+        let weather = Weather::default();
+        assert_eq!(weather.told(), []);
+        weather.note(&failure(Next::Offline), 1.0);
+        weather.journal(&JournalError::DiskFull { path: "/j".into() });
+        let told = weather.told();
+        let shown: Vec<_> = told.iter().map(|told| (told.code.as_str(), told.detail.as_str())).collect();
+        let full = "no space is left for the journal /j: free some on its file system; nothing was lost";
+        assert_eq!(shown, [("journal", full), ("offline", "StartAttachedFileUpload: ConnectFailed")]);
+        assert!(told.iter().all(|told| told.since <= told.seen && told.seen <= UnixMillis::now()));
+        weather.clear();
+        assert_eq!(weather.told().len(), 1);
+        weather.journal_is_good();
+        assert_eq!(weather.told(), []);
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod log;
 mod logging;
 mod man;
 mod out;
+mod paused;
 mod place;
 mod plan;
 mod policy;

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::context::{self, Known};
 use super::exit::{Ended, Exit};
 use super::out::Out;
+use super::paused::{self, Paused};
 use super::words::{files, moment, plain, span};
 use crate::config::{Config, DeletePolicy};
 use crate::core::model::Stage;
@@ -15,7 +16,7 @@ use crate::core::plan::ABSENT;
 use crate::journal::{JournalError, View};
 use crate::types::{ByteCount, CaseArn, RelPath, UnixMillis};
 
-/// Mirrors, files per verdict, holds, throughput.
+/// Mirrors, files per verdict, holds, what the daemon waits for, throughput.
 ///
 /// Works while the daemon runs and when it does not; changes nothing.
 #[derive(Debug, clap::Args)]
@@ -79,6 +80,8 @@ struct FullCase {
 struct Daemon {
     runs: bool,
     pid: Option<u32>,
+    /// What keeps it from making calls at present; `None` when it did not tell.
+    paused: Option<Vec<Paused>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -217,10 +220,11 @@ pub fn run(args: &Args, config: Option<&Path>, out: &mut Out) -> Ended {
             Ok((mirrors, throughput(view, now)?, instance, full.collect(), cleanups(view)?, view.hook_state()?))
         })?;
     let daemon = context::daemon(&config.journal_path);
+    let paused = daemon.and_then(|_| paused::ask(&config.journal_path));
     let report = Report {
         journal: config.journal_path.display().to_string(),
         journal_exists,
-        daemon: Daemon { runs: daemon.is_some(), pid: daemon.flatten() },
+        daemon: Daemon { runs: daemon.is_some(), pid: daemon.flatten(), paused },
         mirrors,
         throughput,
         instance,
@@ -329,10 +333,7 @@ fn look(view: &View, mirror: &Known, now: UnixMillis) -> Result<Mirror, JournalE
 }
 
 fn throughput(view: &View, now: UnixMillis) -> Result<Throughput, JournalError> {
-    let within = |span: Duration| {
-        let since = UnixMillis(now.0.saturating_sub(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)));
-        view.approved_since(since).map(|(files, bytes)| Amount { files, bytes })
-    };
+    let within = |span: Duration| view.approved_since(now.minus(span)).map(|(files, bytes)| Amount { files, bytes });
     Ok(Throughput {
         last_minute: within(Duration::from_secs(60))?,
         last_hour: within(Duration::from_secs(3_600))?,
@@ -352,6 +353,13 @@ fn show(config: &Config, report: &Report, now: UnixMillis, out: &mut Out) -> Res
         (true, Some(pid)) => writeln!(out, "daemon     runs (process {pid})")?,
         (true, None) => writeln!(out, "daemon     runs")?,
         (false, _) => writeln!(out, "daemon     does not run")?,
+    }
+    let paused = report.daemon.paused.as_deref().unwrap_or_default();
+    for storm in paused {
+        writeln!(out, "PAUSED     {}", storm.line(now))?;
+    }
+    if !paused.is_empty() {
+        writeln!(out, "           files wait and go on by themselves; none of their tries are used up")?;
     }
     if !report.journal_exists {
         return writeln!(out, "journal    {}", context::no_journal(config));

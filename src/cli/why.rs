@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::context::{self, Known};
 use super::exit::{Ended, Exit, Failed};
 use super::out::Out;
+use super::paused::{self, Paused};
 use super::words::{moment, plain, size};
 use super::{log, place};
 use crate::config::Config;
@@ -111,6 +112,7 @@ pub fn run(args: &Args, config: Option<&Path>, out: &mut Out) -> Ended {
             handovers: vec![],
             differences: vec![],
             events: vec![],
+            paused: None,
         };
         if let Some(id) = story.mirror.id {
             story.row = view.file(id, &story.path)?;
@@ -121,7 +123,8 @@ pub fn run(args: &Args, config: Option<&Path>, out: &mut Out) -> Ended {
         }
         Ok(Ok(story))
     })?;
-    let story = found?;
+    let mut story = found?;
+    story.paused = context::daemon(&config.journal_path).and_then(|_| paused::ask(&config.journal_path));
     let look = match open_root(&story.mirror.root) {
         Ok(root) => root.stat(&story.path),
         Err(fault) => Look::Unknown(format!("the mirror's folder: {fault}")),
@@ -151,6 +154,8 @@ struct Story {
     differences: Vec<Difference>,
     handovers: Vec<Handover>,
     events: Vec<Event>,
+    /// What keeps the daemon from making calls at present; `None` when none told.
+    paused: Option<Vec<Paused>>,
 }
 
 /// The mirror as a daemon would have it; `None` when it is no longer configured.
@@ -342,6 +347,13 @@ impl Story {
             }
             None => writeln!(out, "  verdict   no longer followed; {}", prospect(look, policy))?,
         }
+        let waits = match &self.row {
+            Some(row) => !matches!(row.verdict, Verdict::Attached | Verdict::Parked(_) | Verdict::Ignored(_)),
+            None => matches!(look, Look::File(_)) && policy.ignored_by.is_none(),
+        };
+        for storm in self.paused.iter().flatten().filter(|_| waits) {
+            writeln!(out, "  PAUSED    the daemon is {}", storm.line(now))?;
+        }
         for attachment in &self.attachments {
             show_attachment(attachment, now, out)?;
         }
@@ -393,7 +405,7 @@ impl Story {
             "on_disk": on_disk(look), "policy": policy, "verdict": verdict,
             "prospect": self.row.is_none().then(|| prospect(look, policy)),
             "observed": observed, "attachments": attachments, "handovers": handovers, "differences": differences,
-            "events": events,
+            "events": events, "paused": self.paused,
         })
     }
 }

@@ -212,6 +212,11 @@ fn work_meanwhile(stage: &Stage, daemon: &Daemon) {
     }
     fs::remove_file(stage.path("known.txt")).unwrap();
     wait("it says so", || lines(daemon, NO_JOURNAL) == 1, || daemon.log());
+    let named = || {
+        let storm = &stage.status()["daemon"]["paused"][0];
+        storm["code"] == "journal" && storm["detail"].as_str().is_some_and(|text| text.contains("journal.db"))
+    };
+    wait("status says so", named, || format!("{:#}\n{}", stage.status(), daemon.log()));
     let told = std::time::Instant::now();
     wait("a while", || told.elapsed() > Duration::from_secs(4), String::new);
 }
@@ -237,6 +242,8 @@ fn a_journal_that_takes_no_write_for_a_while_stops_new_work_and_nothing_else() {
     fault.wait().unwrap();
     stage.wait_attached();
     wait("it says so", || lines(&daemon, "no longer without a journal") == 1, || daemon.log());
+    let over = || stage.status()["daemon"]["paused"].as_array().is_some_and(Vec::is_empty);
+    wait("status shows no more of it", over, || format!("{:#}", stage.status()));
     assert_eq!(lines(&daemon, NO_JOURNAL), 1, "said once: {}", daemon.log());
     stage.assert_settled(daemon);
     stage.assert_equal();

@@ -1,8 +1,13 @@
 //! Trouble on the way: all files are attached in the end, none twice, and the calls stay within the pacer's limits.
 
+use std::fs;
+use std::io::copy;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::thread;
 use std::time::Duration;
 
-use crate::common::{Stage, text};
+use crate::common::{Stage, text, wait};
+use crate::mounts::start;
 use casedrop_sandbox::{Fault, FaultKind, Nth, Op, Throttle};
 
 const CALLS: [Op; 4] = [
@@ -150,4 +155,55 @@ fn expired_credentials_use_up_no_tries() {
     stage.sandbox.set_faults(Vec::new());
     stage.sync();
     stage.assert_equal();
+}
+
+/// Takes what comes in at one address to the other, until this process ends.
+fn relay(from: SocketAddr, to: SocketAddr) {
+    let listener = TcpListener::bind(from).unwrap();
+    let carry = |mut from: TcpStream, mut to: TcpStream| {
+        thread::spawn(move || {
+            // Either side may hang up.
+            let _ = copy(&mut from, &mut to);
+            let _ = to.shutdown(Shutdown::Write);
+        })
+    };
+    thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let Ok(server) = TcpStream::connect(to) else { continue };
+            carry(client.try_clone().unwrap(), server.try_clone().unwrap());
+            carry(server, client);
+        }
+    });
+}
+
+#[test]
+fn a_network_that_is_down_is_told_until_it_is_back() {
+    let stage = Stage::new();
+    // The sandbox's port, at an address of this host where nobody listens yet.
+    let sandbox = stage.sandbox.address();
+    let away = SocketAddr::from(([127, 0, 0, 2], sandbox.port()));
+    let config = fs::read_to_string(stage.config()).unwrap();
+    let path = stage.dir.path().join("away.toml");
+    fs::write(&path, config.replace(&stage.sandbox.endpoint_url(), &format!("http://{away}"))).unwrap();
+    stage.write("a.txt", "content");
+    let daemon = start(&stage, stage.command_with(&path));
+    let paused = || stage.status()["daemon"]["paused"].clone();
+    // Also empty for a moment where the daemon is too busy to answer soon.
+    let codes = || -> Vec<_> { paused().as_array().into_iter().flatten().map(|storm| storm["code"].clone()).collect() };
+    wait("status has the network's fault alone", || codes() == ["offline"], || daemon.log());
+    wait("it is queued", || ["queued", "uploading"].contains(&&*stage.verdict("a.txt")), || daemon.log());
+    let lines = |args: &[&str]| {
+        let shown = text(&stage.run(args));
+        shown.lines().filter(|line| line.contains("PAUSED")).map(ToOwned::to_owned).collect::<Vec<_>>()
+    };
+    let says = |line: &str| line.contains("out of reach of the service since") && line.contains(": ConnectFailed");
+    wait("in words too", || matches!(&lines(&["status"])[..], [line] if says(line)), || daemon.log());
+    wait("and why", || matches!(&lines(&["why", "a.txt"])[..], [line] if says(line)), || daemon.log());
+    relay(away, sandbox);
+    stage.wait_attached();
+    // An empty list is the daemon's own word, not its silence.
+    wait("it is over", || paused().as_array().is_some_and(Vec::is_empty), || format!("{:#}", stage.status()));
+    assert_eq!((lines(&["status"]), lines(&["why", "a.txt"])), (vec![], vec![]));
+    stage.assert_settled(daemon);
+    assert!(stage.status()["daemon"]["paused"].is_null(), "nobody is there to tell");
 }
