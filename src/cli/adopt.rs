@@ -135,9 +135,13 @@ pub fn run(args: &Args, config: Option<&Path>, out: &mut Out) -> Ended {
 /// Each wanted mirror; trouble of one ends nothing for the others.
 async fn all(args: &Args, config: &Config, session: &Session, out: &mut Out) -> Ended {
     let wanted = |mirror: &&Arc<Mirror>| args.mirror.as_ref().is_none_or(|name| *name == mirror.config.name);
-    let mut worst = Exit::Done;
+    let mut all = Vec::new();
     for mirror in session.mirrors().iter().filter(wanted) {
-        let ended = Box::pin(one(args, config, (session, mirror), out)).await.or_else(|failed| {
+        all.push((mirror, more_cases(&args.case, config, mirror)?));
+    }
+    let mut worst = Exit::Done;
+    for (mirror, more) in all {
+        let ended = Box::pin(one(args, &more, (session, mirror), out)).await.or_else(|failed| {
             failed.print();
             // A reader of the output that went away has had enough.
             if failed.exit == Exit::Done { Err(failed) } else { Ok(failed.exit) }
@@ -147,10 +151,9 @@ async fn all(args: &Args, config: &Config, session: &Session, out: &mut Out) -> 
     Ok(worst)
 }
 
-async fn one(args: &Args, config: &Config, (session, mirror): (&Session, &Mirror), out: &mut Out) -> Ended {
-    let more = more_cases(&args.case, config, mirror)?;
+async fn one(args: &Args, more: &[CaseArn], (session, mirror): (&Session, &Mirror), out: &mut Out) -> Ended {
     let mut progress = shown(args.quiet);
-    let planned = session.plan(mirror, &more, args.accept, &mut *progress).await;
+    let planned = session.plan(mirror, more, args.accept, &mut *progress).await;
     drop(progress);
     logging::around(None);
     let plan = planned?;

@@ -14,13 +14,11 @@ pub struct Sample {
     pub newest: Vec<FileRow>,
 }
 
-/// See [`View::older_present`]. Seen is not enough: the look that first misses a file sees what is new before it.
+/// See [`View::older_present`].
 const OLDER_PRESENT: &str = "SELECT count(*) FROM file WHERE mirror = ?1 AND absent_since IS NULL AND seen_at < ?2
      AND verdict <> 'ignored' AND verdict <> 'unrouted' AND NOT (verdict = 'parked' AND detail = 'unseen')
      AND EXISTS (SELECT 1 FROM attachment WHERE attachment.mirror = file.mirror
-         AND attachment.path = file.path AND stage = 'approved')
-     AND EXISTS (SELECT 1 FROM attachment WHERE attachment.mirror = file.mirror
-         AND attachment.path = file.path AND completed_at < ?2)";
+         AND attachment.path = file.path AND stage = 'approved')";
 
 impl View {
     pub fn file(&self, mirror: MirrorId, path: &RelPath) -> Result<Option<FileRow>, JournalError> {
@@ -204,7 +202,7 @@ impl View {
         )
     }
 
-    /// Of the files that agents can see and that were attached before `before`, how many are here. What is out of scope
+    /// Of the files that agents can see and that were known before `before`, how many are here. What is out of scope
     /// does not count: nobody looks whether it is there; nor what was adopted without a file.
     pub fn older_present(&self, mirror: MirrorId, before: UnixMillis) -> Result<u64, JournalError> {
         self.total(OLDER_PRESENT, (mirror, before), |row| rows::count(row, 0))

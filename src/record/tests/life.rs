@@ -253,26 +253,6 @@ fn invariant_3_what_was_adopted_without_a_file_is_no_proof_that_a_root_is_not_em
 }
 
 #[test]
-fn invariant_3_what_is_first_seen_by_the_look_that_misses_the_rest_is_no_proof_either() {
-    on_journal(|w| {
-        w.bring("gone", 1, Stage::Approved)?;
-        // One burst: the new file is looked at before the absence of the other is written down.
-        assert!(matches!(w.show("new", 2, 1)?, Step::Queue { .. }));
-        w.pass(1);
-        w.absent("gone")?;
-        w.pass(10);
-        let id = w.attempt("new")?.id;
-        w.go(id, Stage::Approved)?;
-        let (missing, first) = w.tx.unannounced_deletes(w.mirror)?;
-        assert_eq!((missing, w.tx.older_present(w.mirror, first.unwrap())?), (1, 0));
-        // A new version of an old file is still an old file.
-        w.bring("gone", 3, Stage::Approved)?;
-        assert_eq!(w.tx.older_present(w.mirror, first.unwrap())?, 1);
-        Ok(())
-    });
-}
-
-#[test]
 fn invariant_3_a_known_file_that_cannot_be_looked_at_proves_nothing_either() {
     on_journal(|w| {
         for path in ["a/f", "a/f/g", "a/fg", "b"] {
