@@ -391,8 +391,9 @@ fn standing(known: &Known, version: Option<Version>, target: &Target) -> Option<
             Stage::Completed if live.version == version => Some(Verdict::Scanning),
             // It will replace what is attached now.
             Stage::Completed => None,
-            // The file holds again what is attached: the attempt at what it held meanwhile is given up.
-            _ if live.version != version => approved.filter(|a| a.found_wrong().is_none()).map(|_| Verdict::Attached),
+            // What is attached is what the file holds, again or still: the attempt is given up.
+            _ if approved.is_some_and(|a| a.found_wrong().is_none()) => Some(Verdict::Attached),
+            _ if live.version != version => None,
             // It waits for its next try, which only a queued file gets.
             Stage::Planned if !live.start_open => None,
             _ => Some(Verdict::Uploading),

@@ -146,7 +146,8 @@ fn apply(
             let mut row = row();
             returned(tx, &mut row, now)?;
             if *verdict == Verdict::Attached {
-                give_up_other_content(tx, view, stat.size, *hash, now)?;
+                give_up_unfinished(tx, view, now)?;
+                (row.attempt, row.next_attempt) = (0, None);
             }
             if *verdict == Verdict::Attached && row.hash == *hash && !row.stat.same_content_as(stat) {
                 note(tx, now, of, None, EventKind::Unchanged, json!({ "text": "same content, nothing to do" }))?;
@@ -378,11 +379,20 @@ fn returned(tx: &Tx<'_>, row: &mut FileRow, now: UnixMillis) -> Result<()> {
     Ok(())
 }
 
-/// Ends attempts that wait for their next try, of a file that is parked, left scope, or is gone and kept: nobody would
+/// Ends attempts that wait for their next try, of a file that is parked, unfinished, left scope, or is gone and kept: nobody would
 /// take them up again, or not for long. What is in flight is let through (invariant 5).
 fn give_up_waiting(tx: &Tx<'_>, view: &Known, why: &str, now: UnixMillis) -> Result<()> {
     for attachment in view.attachments.iter().filter(|a| a.stage == Stage::Planned && !a.start_open) {
         abandon(tx, &mut attachment.clone(), why, now)?;
+    }
+    Ok(())
+}
+
+/// Ends attempts of a file that is attached as it is; one that is already being scanned is let through.
+fn give_up_unfinished(tx: &Tx<'_>, view: &Known, now: UnixMillis) -> Result<()> {
+    let unfinished = view.attachments.iter().filter(|a| a.stage.is_under_way() && a.stage != Stage::Completed);
+    for attachment in unfinished {
+        abandon(tx, &mut attachment.clone(), "the file is what is attached", now)?;
     }
     Ok(())
 }
