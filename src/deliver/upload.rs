@@ -236,6 +236,8 @@ async fn start(
         .await?;
     match granted.grant {
         _ if course == Course::Superseded => {
+            // Its file may have to be judged anew.
+            mirror.bell.touch(attachment.path.clone());
             world.work.notify_one();
             Ok(None)
         }
