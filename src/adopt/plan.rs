@@ -240,7 +240,7 @@ fn fate(seen: Option<&Seen>, before: Option<Verdict>, read: Option<Version>, arr
     match (seen, read) {
         (Some(Seen::Absent | Seen::AbsentOutOfScope(_)), _) => match before {
             None => Fate::Unseen,
-            Some(Verdict::Ignored(_)) => Fate::Ignored,
+            Some(Verdict::Ignored(_) | Verdict::Unrouted(_)) => Fate::Ignored,
             Some(_) => Fate::Removed,
         },
         (Some(Seen::OutOfScope(_)), _) => Fate::Ignored,
