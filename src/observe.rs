@@ -101,14 +101,14 @@ pub struct Pass {
     pub absent: Vec<RelPath>,
     /// Folders of which nothing can be said, with the reason.
     pub unlisted: Vec<(RelPath, String)>,
-    /// Known files, in folders that were listed, that could not be looked at.
-    pub unknown: Vec<RelPath>,
+    /// Known files, in folders that were listed, that could not be looked at, with the reason.
+    pub unknown: Vec<(RelPath, String)>,
 }
 
 impl Pass {
     /// The paths at and below which nothing can be said.
     pub fn gaps(&self) -> impl Iterator<Item = &RelPath> {
-        self.unlisted.iter().map(|(folder, _)| folder).chain(&self.unknown)
+        self.unlisted.iter().chain(&self.unknown).map(|(path, _)| path)
     }
 }
 
@@ -376,7 +376,14 @@ pub fn is_same_folder(
         return Ok(true);
     }
     let sample = view.sample(mirror.id, SAMPLE)?;
+    let unread = sample.spread.iter().all(|row| row.hash.is_none());
+    if unread && mirror.config.ingest.is_some() {
+        // Nothing is deleted for what is gone there, and files that wait to be read come and go.
+        return Ok(true);
+    }
     let as_it_was = |row: &&FileRow| match root.stat(&row.path) {
+        // One that was never read may still be growing.
+        Look::File(stat) if unread => stat.inode == row.stat.inode,
         Look::File(stat) => {
             (stat.inode, stat.size, stat.mtime_ns) == (row.stat.inode, row.stat.size, row.stat.mtime_ns)
         }
@@ -442,7 +449,7 @@ impl Merge<'_> {
             Entry::Unknown { path, error } => {
                 tracing::debug!(%path, error, "could not be looked at");
                 if self.row_at(&path)?.is_some() {
-                    self.pass.unknown.push(path);
+                    self.pass.unknown.push((path, error));
                 }
                 Ok(ControlFlow::Continue(()))
             }
@@ -476,9 +483,9 @@ impl Merge<'_> {
             match self.root.stat(&path) {
                 Look::Absent => self.pass.absent.push(path),
                 Look::File(_) => self.pass.known_present += 1,
-                Look::Unknown(_) => {
+                Look::Unknown(error) => {
                     self.pass.known_present += 1;
-                    self.pass.unknown.push(path);
+                    self.pass.unknown.push((path, error));
                 }
                 Look::Folder => self.replaced(path, "a folder stands in its place".into()),
                 Look::Other(kind) => self.replaced(path, kind.to_string()),

@@ -151,6 +151,9 @@ fn one(
     for (folder, error) in &pass.unlisted {
         say.add(folder, "hold", format!("cannot be listed, nothing below it is touched: {error}"), None);
     }
+    for (file, error) in &pass.unknown {
+        say.add(file, "hold", format!("cannot be looked at, it is not touched: {error}"), None);
+    }
     let tracked = reader.older_present(mirror.id, UnixMillis(i64::MAX))?;
     let released = reader.mirror(mirror.id)?.is_some_and(|row| row.changes_released);
     if plan::weigh_changes(tracked, 0, changed) == plan::Changes::All && !released {
@@ -187,7 +190,7 @@ fn absences(
     let missing = waiting + newly;
     let first = first.unwrap_or(now).min(now);
     let older = reader.older_present(id, first)?.saturating_sub(newly);
-    let hidden = reader.older_present_within(id, first, pass.gaps())?;
+    let hidden = if missing == 0 { 0 } else { reader.older_present_within(id, first, pass.gaps())? };
     if plan::is_emptied(missing, older) && missing > released {
         say.held(format!(
             "{missing} attached files are gone, and none that was there with them is left; nothing is deleted"

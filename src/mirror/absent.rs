@@ -64,6 +64,7 @@ impl MirrorLoop {
             self.world.journal.write(move |tx| tx.set_released(id, 0)).await?;
         }
         self.weigh_holds(due.len() as u64, &weighed).await?;
+        self.tell_unclear(pass, weighed.unclear);
         if self.mirror.stops_deletes() || weighed.unclear {
             return Ok(true);
         }
@@ -73,6 +74,19 @@ impl MirrorLoop {
             crash::at(Point::DeletesAnnounced);
         }
         Ok(false)
+    }
+
+    /// Says once that deletes wait for files that cannot be looked at; folders are told of one by one.
+    fn tell_unclear(&mut self, pass: &Pass, unclear: bool) {
+        let blocked = pass.unknown.first().filter(|_| unclear);
+        if let (Some((path, error)), false) = (blocked, self.unclear) {
+            let (file, count) = (self.world.show(path), pass.unknown.len());
+            tracing::warn!(
+                mirror = %self.mirror.config.name, file, count,
+                "known files cannot be looked at, and no other is left: nothing is deleted until they can: {error}"
+            );
+        }
+        self.unclear = blocked.is_some();
     }
 
     async fn missing(&self, pass: &Pass) -> Result<Missing, JournalError> {

@@ -90,6 +90,8 @@ pub struct MirrorLoop {
     root: Option<RootIdentity>,
     /// What the last full pass could not list; `None` before the first.
     unlisted: Option<Vec<(RelPath, String)>>,
+    /// Deletes wait for files that cannot be looked at.
+    unclear: bool,
     suspicion: changed::Suspicion,
     /// When the bell rang that this turn answers; what is seen in the turn has been there since then at least.
     noticed: Option<Mono>,
@@ -125,6 +127,7 @@ impl MirrorLoop {
             second_looks: Vec::new(),
             root: None,
             unlisted: None,
+            unclear: false,
             suspicion: changed::Suspicion::default(),
             noticed: None,
             progress,

@@ -174,7 +174,7 @@ impl Judge {
 }
 
 /// Whether what is gone from this disk, with what was announced together with `event`, is more than one file, and no file
-/// is there that was attached before the first of them was missed. What was adopted and never seen proves nothing.
+/// is there that was known before the first of them was missed. What was adopted and never seen proves nothing.
 fn looks_emptied(reader: &Reader, events: &[Event], event: &Event, disk: &Disk) -> bool {
     let together = |a: &Attachment| {
         let told = |one: &Event| tells_absence(one) && one.at == event.at && one.attachment == Some(a.id);
@@ -189,8 +189,7 @@ fn looks_emptied(reader: &Reader, events: &[Event], event: &Event, disk: &Disk) 
     let rows = rows.into_iter().filter(|row| !says_nothing(&row.verdict) && of(row).iter().any(counts));
     let (there, gone): (Vec<_>, Vec<_>) = rows.partition(|row| disk.tree().contains_key(text(&row.path)));
     let first = gone.iter().filter_map(|row| row.absent_since).min();
-    let older =
-        |row: &FileRow| of(row).iter().any(|a| a.completed_at.is_some_and(|at| first.is_some_and(|first| at < first)));
+    let older = |row: &FileRow| first.is_some_and(|first| row.seen_at < first);
     gone.len() >= 2 && !there.iter().any(older)
 }
 

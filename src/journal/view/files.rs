@@ -215,7 +215,8 @@ impl View {
         before: UnixMillis,
         paths: impl IntoIterator<Item = &'f RelPath>,
     ) -> Result<u64, JournalError> {
-        let sql = format!("{OLDER_PRESENT} AND (path = ?3 OR path > ?4 AND path < ?5)");
+        // One range, or all rows of the mirror would be read for each path.
+        let sql = format!("{OLDER_PRESENT} AND path >= ?3 AND path < ?5 AND (path = ?3 OR path > ?4)");
         let mut all = 0;
         for path in paths {
             let (from, to) = ([path.as_bytes(), b"/"].concat(), [path.as_bytes(), AFTER_SLASH].concat());
@@ -258,7 +259,11 @@ impl View {
             return Ok(Sample { spread, newest: pick(PRESENT, "seen_at DESC")? });
         }
         let gone = pick("hash IS NOT NULL AND absent_since IS NOT NULL", "hash")?;
-        let spread = if gone.is_empty() { pick("hash IS NULL AND inode <> 0", "seen_at")? } else { gone };
+        let spread = if gone.is_empty() {
+            pick("hash IS NULL AND absent_since IS NULL AND inode <> 0", "seen_at")?
+        } else {
+            gone
+        };
         Ok(Sample { spread, newest: Vec::new() })
     }
 
