@@ -150,7 +150,6 @@ pub fn started(
     }
     if let Some(other) = tx.attachment_by_file_id(&file)? {
         let text = format!("Connect answered with the FileId of another attachment, {file} of {}", other.path);
-        tracing::warn!(file = %attachment.path, "{text}");
         given_twice(tx, attachment, &text, now)?;
         return Ok(Course::Superseded);
     }
