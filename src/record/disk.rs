@@ -5,7 +5,9 @@ use serde_json::json;
 use super::keep::{BY_HAND, forget_keep};
 use super::{Result, abandon, announce_delete, note, set_verdict};
 use crate::core::fair;
-use crate::core::model::{EventKind, FileRow, HandoverState, MirrorId, ParkCode, Stage, Stat, Verdict, Version};
+use crate::core::model::{
+    Attachment, EventKind, FileRow, HandoverState, MirrorId, ParkCode, Stage, Stat, Verdict, Version,
+};
 use crate::core::plan::{self, Content, Known, Rules, Seen, Step, Target};
 use crate::core::routing::{Unrouted, UnroutedReason};
 use crate::journal::{self, Tx};
@@ -379,25 +381,31 @@ fn returned(tx: &Tx<'_>, row: &mut FileRow, now: UnixMillis) -> Result<()> {
     Ok(())
 }
 
-/// Ends attempts that wait for their next try, of a file that is parked, unfinished, left scope, or is gone and kept: nobody would
-/// take them up again, or not for long. What is in flight is let through (invariant 5).
-fn give_up_waiting(tx: &Tx<'_>, view: &Known, why: &str, now: UnixMillis) -> Result<()> {
-    for attachment in view.attachments.iter().filter(|a| a.stage == Stage::Planned && !a.start_open) {
+/// Ends those attempts of the file that `which` names.
+fn give_up(tx: &Tx<'_>, view: &Known, why: &str, now: UnixMillis, which: impl Fn(&Attachment) -> bool) -> Result<()> {
+    for attachment in view.attachments.iter().filter(|a| which(a)) {
         abandon(tx, &mut attachment.clone(), why, now)?;
     }
     Ok(())
 }
 
-/// Ends attempts of a file that is attached as it is; one that is already being scanned is let through.
-fn give_up_unfinished(tx: &Tx<'_>, view: &Known, now: UnixMillis) -> Result<()> {
-    let unfinished = view.attachments.iter().filter(|a| a.stage.is_under_way() && a.stage != Stage::Completed);
-    for attachment in unfinished {
-        abandon(tx, &mut attachment.clone(), "the file is what is attached", now)?;
-    }
-    Ok(())
+/// Whether it goes on and is not scanned yet: what is being scanned is let through.
+fn is_unfinished(attachment: &Attachment) -> bool {
+    attachment.stage.is_under_way() && attachment.stage != Stage::Completed
 }
 
-/// Ends attempts at content that the file no longer has; one that is already being scanned is let through.
+/// Ends attempts that wait for their next try, of a file that is parked, unfinished, left scope, or is gone and kept:
+/// nobody would take them up again, or not for long. What is in flight is let through (invariant 5).
+fn give_up_waiting(tx: &Tx<'_>, view: &Known, why: &str, now: UnixMillis) -> Result<()> {
+    give_up(tx, view, why, now, |a| a.stage == Stage::Planned && !a.start_open)
+}
+
+/// Ends attempts of a file that is attached as it is.
+fn give_up_unfinished(tx: &Tx<'_>, view: &Known, now: UnixMillis) -> Result<()> {
+    give_up(tx, view, "the file is what is attached", now, is_unfinished)
+}
+
+/// Ends attempts at content that the file no longer has.
 fn give_up_other_content(
     tx: &Tx<'_>,
     view: &Known,
@@ -405,14 +413,8 @@ fn give_up_other_content(
     hash: Option<ContentHash>,
     now: UnixMillis,
 ) -> Result<()> {
-    for attachment in &view.attachments {
-        let Version { size: sent, hash: content } = attachment.version;
-        let other = sent != size || hash.is_some_and(|hash| hash != content);
-        if attachment.stage.is_under_way() && attachment.stage != Stage::Completed && other {
-            abandon(tx, &mut attachment.clone(), "the file changed", now)?;
-        }
-    }
-    Ok(())
+    let other = |version: Version| version.size != size || hash.is_some_and(|hash| hash != version.hash);
+    give_up(tx, view, "the file changed", now, |a| is_unfinished(a) && other(a.version))
 }
 
 pub(super) fn park_event(tx: &Tx<'_>, row: &FileRow, code: ParkCode, why: Option<&str>, now: UnixMillis) -> Result<()> {
