@@ -12,7 +12,7 @@ pub fn keep_time(tx: &Tx<'_>, now: Option<&Reading>) -> Result<i64> {
     let before = tx.clock()?;
     let step = before.as_ref().map_or(0, |before| step_ms(before, now));
     if let (Some(before), true) = (&before, step != 0) {
-        tx.shift_times(step, before.wall_ms)?;
+        tx.shift_times(step, before.wall_ms, now.wall_ms)?;
     }
     tx.set_clock(now)?;
     Ok(step)
