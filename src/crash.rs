@@ -136,6 +136,8 @@ pub fn at(point: Point) {
     static ARMED: OnceLock<Option<(String, u32, bool)>> = OnceLock::new();
     static REACHED: AtomicU32 = AtomicU32::new(0);
 
+    #[cfg(test)]
+    crate::host::simulated::step(point.name());
     let armed = ARMED.get_or_init(|| {
         let text = std::env::var("CASEDROP_CRASH").ok()?;
         let mut parts = text.split(':');

@@ -20,7 +20,7 @@ use super::disk::{copy, is_there, make_folder, own_name, put, put_back, remove, 
 use crate::core::model::{Handover, Stat};
 use crate::crash::{self, Point};
 use crate::scan::{self, Look, ReadFault, Root};
-use crate::types::{RelPath, UnixMillis};
+use crate::types::{ContentHash, RelPath, UnixMillis};
 
 /// A file written this shortly before could have been written again within one tick of its file system's clock: its
 /// content is read once more after the move.
@@ -81,6 +81,8 @@ impl Fault {
     }
 }
 
+const REPLACED: &str = "it was changed or replaced while it was handed over, and went back";
+
 type Step<T> = Result<T, Ended>;
 
 /// Errors before anything moved.
@@ -91,6 +93,14 @@ fn before<T>(what: &str, result: Result<T, Errno>) -> Step<T> {
 /// Errors after something may have moved.
 fn after<T>(what: &str, result: Result<T, Errno>) -> Step<T> {
     result.map_err(|e| Ended::Failed { fault: Fault::new(what, e), moved: true })
+}
+
+/// Errors of a move itself: only a refusal says for certain that nothing moved. Others may come after the fact, as
+/// where the answer of a network file system is lost.
+fn moving<T>(what: &str, e: Errno) -> Step<T> {
+    let refused =
+        matches!(e, Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::NOSPC | Errno::DQUOT | Errno::NAMETOOLONG);
+    if refused { before(what, Err(e)) } else { after(what, Err(e)) }
 }
 
 fn errno(error: &std::io::Error) -> Errno {
@@ -156,7 +166,7 @@ fn stopped(moved: bool) -> Ended {
 fn stored(load: &Load<'_>, store: &Root) -> Step<Ended> {
     let h = load.handover;
     let Some((_, target)) = &h.to else { return Ok(Ended::Changed("it has no target")) };
-    let (name, as_name) = (h.path.file_name(), target.file_name());
+    let as_name = target.file_name();
     let folder = source_folder(load)?;
     let made = make_folder(store, target.parent().as_ref(), load.root);
     let to = made.map_err(|e| Ended::Failed { fault: Fault::new("the folder it goes to", e), moved: load.resumed })?;
@@ -169,28 +179,64 @@ fn stored(load: &Load<'_>, store: &Root) -> Step<Ended> {
     let file = checked(load, &folder)?;
     let with = take_with(load, &folder, Some((&to, as_name)))?;
     crash::at(Point::HandoverChecked);
-    match put(&folder, name, &to, as_name) {
+    match place(load, &file, &folder, &to) {
+        Ok(None) => finish(load, Some(&folder), &to, as_name, with),
+        Ok(Some(Ended::Taken)) if !with.is_empty() => {
+            give_back(load, &folder, &to)?;
+            Ok(Ended::Taken)
+        }
+        // Its trigger is there already, so what stands here must not be taken for a file without one.
+        Err(Ended::Failed { fault, .. }) if !with.is_empty() => Err(Ended::Failed { fault, moved: true }),
+        Ok(Some(ended)) | Err(ended) => Err(ended),
+    }
+}
+
+/// Moves the file to its target; `None` when it is there. On one file system it first gets a name of ours beside the
+/// target and is looked at there: whatever has that name came from its folder through us, and nothing else did.
+fn place(load: &Load<'_>, file: &File, folder: &OwnedFd, to: &OwnedFd) -> Step<Option<Ended>> {
+    let h = load.handover;
+    let Some((_, target)) = &h.to else { return Ok(Some(Ended::Taken)) };
+    if scan::look_in(to, target.file_name()) != Look::Absent {
+        return Ok(Some(Ended::Taken));
+    }
+    let (name, draft) = (h.path.file_name(), own_name(h.id, "move"));
+    match put(folder, name, to, &draft) {
         Ok(()) => {
             crash::at(Point::HandoverRenamed);
-            if !is_unchanged(load, &file, is_there(&to, as_name, &h.stat)) {
-                after("putting a changed file back", put_back(&to, as_name, &folder, name))?;
-                return Ok(Ended::Changed("it was changed or replaced while it was handed over, and went back"));
+            if !is_unchanged(load, file, is_there(to, &draft, &h.stat)) {
+                after("putting a changed file back", put_back(to, &draft, folder, name))?;
+                return Ok(Some(Ended::Changed(REPLACED)));
             }
+            name_moved(load, Some(folder), to)
         }
-        Err(Errno::EXIST) => return Ok(Ended::Taken),
-        Err(Errno::NOENT) => return Ok(Ended::Gone),
+        Err(Errno::NOENT) => Ok(Some(Ended::Gone)),
         // Another file system, or one without links where renames cannot be told not to replace.
         Err(Errno::XDEV | Errno::OPNOTSUPP | Errno::MLINK) => {
             // What could not be removed afterwards is not copied first.
-            let may = rustix::fs::accessat(&folder, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::empty());
+            let may = rustix::fs::accessat(folder, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::empty());
             before("the file's folder", may)?;
-            if let Some(ended) = copied(load, &file, &folder, &to)? {
-                return Ok(ended);
-            }
+            copied(load, file, folder, to)
         }
-        Err(e) => return before("moving the file", Err(e)),
+        Err(e) => moving("moving the file", e),
     }
-    finish(load, Some(&folder), &to, as_name, with)
+}
+
+/// What has been moved gets its own name at the target, if that is free; else it goes back.
+fn name_moved(load: &Load<'_>, folder: Option<&OwnedFd>, to: &OwnedFd) -> Step<Option<Ended>> {
+    let Some((_, target)) = &load.handover.to else { return Ok(Some(Ended::Taken)) };
+    match put(to, &own_name(load.handover.id, "move"), to, target.file_name()) {
+        Ok(()) => Ok(None),
+        Err(Errno::EXIST) => move_back(load, folder, to).map(|()| Some(Ended::Taken)),
+        Err(e) => after("naming the file", Err(e)),
+    }
+}
+
+fn move_back(load: &Load<'_>, folder: Option<&OwnedFd>, to: &OwnedFd) -> Step<()> {
+    let h = load.handover;
+    let Some(folder) = folder else {
+        return Err(unknown("putting a file back", "its folder is gone: bring the folder back".to_owned()));
+    };
+    after("putting a file back", put_back(to, &own_name(h.id, "move"), folder, h.path.file_name()))
 }
 
 /// Whether the open file is still what it was before it moved, to the byte where its clock could hide a change.
@@ -213,11 +259,11 @@ fn copied(load: &Load<'_>, file: &File, folder: &OwnedFd, to: &OwnedFd) -> Step<
     let h = load.handover;
     let Some((_, target)) = &h.to else { return Ok(Some(Ended::Taken)) };
     let (draft, as_name) = (own_name(h.id, "copy"), target.file_name());
-    before("an old draft", remove(to, &draft))?;
+    after("an old draft", remove(to, &draft))?;
     let hash = match copy(file, to, &draft, load.stop) {
         Ok(hash) => hash,
         Err(error) => {
-            let _ = remove(to, &draft);
+            after("an old draft", remove(to, &draft))?;
             if error.kind() == std::io::ErrorKind::Interrupted {
                 return Err(stopped(false));
             }
@@ -231,16 +277,16 @@ fn copied(load: &Load<'_>, file: &File, folder: &OwnedFd, to: &OwnedFd) -> Step<
     crash::at(Point::HandoverCopied);
     let whole = h.hash.is_none_or(|wanted| wanted == hash);
     if !whole || !scan::stat_of(file).is_ok_and(|now| now.same_content_as(&h.stat)) {
-        before("a draft", remove(to, &draft))?;
+        after("an old draft", remove(to, &draft))?;
         return Ok(Some(Ended::Changed("it was changed while it was copied")));
     }
     match put(to, &draft, to, as_name) {
         Ok(()) => {}
         Err(Errno::EXIST) => {
-            before("a draft", remove(to, &draft))?;
+            after("an old draft", remove(to, &draft))?;
             return Ok(Some(Ended::Taken));
         }
-        Err(e) => return before("the copy", Err(e)),
+        Err(e) => return moving("the copy", e),
     }
     after("the folder it goes to", sync_folder(to))?;
     crash::at(Point::HandoverPlaced);
@@ -258,8 +304,9 @@ fn copied(load: &Load<'_>, file: &File, folder: &OwnedFd, to: &OwnedFd) -> Step<
 fn take_away(load: &Load<'_>, folder: &OwnedFd) -> Step<bool> {
     let h = load.handover;
     let (name, aside) = (h.path.file_name(), own_name(h.id, "gone"));
-    let left = scan::look_in(folder, &aside);
-    if left != Look::Absent && !is_there(folder, &aside, &h.stat) {
+    let is_it = |look: &Look| matches!(look, Look::File(stat) if stat.same_content_as(&h.stat));
+    let left = seen(folder, &aside)?;
+    if left != Look::Absent && !is_it(&left) {
         after("putting a changed file back", put_back(folder, &aside, folder, name))?;
         return Ok(false);
     }
@@ -272,7 +319,7 @@ fn take_away(load: &Load<'_>, folder: &OwnedFd) -> Step<bool> {
         }
     }
     crash::at(Point::HandoverAside);
-    if is_there(folder, &aside, &h.stat) {
+    if is_it(&seen(folder, &aside)?) {
         after("removing the original", remove(folder, &aside))?;
         crash::at(Point::HandoverRemoved);
         after("the file's folder", sync_folder(folder))?;
@@ -282,66 +329,102 @@ fn take_away(load: &Load<'_>, folder: &OwnedFd) -> Step<bool> {
     Ok(false)
 }
 
+/// Copies that an earlier try did not put in their place.
+fn clear_drafts(load: &Load<'_>, to: &OwnedFd) -> Step<()> {
+    for what in ["copy", "trigger"] {
+        after("an old draft", remove(to, &own_name(load.handover.id, what)))?;
+    }
+    Ok(())
+}
+
+/// What stands there; that it cannot be told says nothing about it.
+fn seen(folder: &OwnedFd, name: &[u8]) -> Step<Look> {
+    match scan::look_in(folder, name) {
+        Look::Unknown(text) => Err(unknown("looking at the file", text)),
+        known => Ok(known),
+    }
+}
+
+fn unknown(what: &str, text: String) -> Ended {
+    Ended::Failed { fault: Fault { text: format!("{what}: {text}"), wide: false }, moved: true }
+}
+
+/// What the file holds; `None` if it is gone by now. That it cannot be read says nothing about it.
+fn read_again(load: &Load<'_>, file: std::io::Result<File>) -> Step<Option<ContentHash>> {
+    let file = match file {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return after("reading the file again", Err(errno(&e))),
+    };
+    match scan::read_hash(&file, None, load.stop) {
+        Ok(read) => Ok(Some(read.hash)),
+        Err(ReadFault::Changed) => Err(unknown("reading the file again", "it is being written".to_owned())),
+        Err(ReadFault::Stopped) => Err(stopped(true)),
+        Err(ReadFault::Io(e)) => after("reading the file again", Err(errno(&e))),
+    }
+}
+
 /// Finds out how far an earlier try came. `None`: nothing of the file has moved, it begins anew.
 fn resume_stored(load: &Load<'_>, folder: Option<&OwnedFd>, to: &OwnedFd) -> Step<Option<Ended>> {
     let h = load.handover;
     let Some((_, target)) = &h.to else { return Ok(None) };
     let (name, as_name) = (h.path.file_name(), target.file_name());
     let aside = own_name(h.id, "gone");
-    let here = folder.is_some_and(|folder| is_there(folder, name, &h.stat));
-    let there = match scan::look_in(to, as_name) {
-        Look::Absent => {
-            // Nobody else can have taken the copy's place: what is aside is the original, so it goes back.
-            if let Some(folder) = folder.filter(|folder| scan::look_in(folder, &aside) != Look::Absent) {
-                after("putting the original back", put_back(folder, &aside, folder, name))?;
-            }
-            return Ok(None);
-        }
-        Look::File(stat) => {
-            let read = |file: std::io::Result<File>| {
-                file.ok().and_then(|file| scan::read_hash(&file, None, load.stop).ok()).map(|read| read.hash)
-            };
-            // What was never read (too large) is known by its identity, or by the original beside its copy.
-            let original = || read(scan::open_in(folder?, if here { name } else { aside.as_slice() }));
-            let same = stat.same_content_as(&h.stat);
-            match h.hash {
-                Some(hash) => stat.size == h.stat.size && read(scan::open_in(to, as_name)) == Some(hash),
-                None if same => true,
-                None if stat.size == h.stat.size => {
-                    let copy = read(scan::open_in(to, as_name));
-                    copy.is_some() && original().is_none_or(|original| Some(original) == copy)
+    let look = |name: &[u8]| folder.map_or(Ok(Look::Absent), |folder| seen(folder, name));
+    let is_it = |look: &Look| matches!(look, Look::File(stat) if stat.same_content_as(&h.stat));
+    if let Some(ended) = resume_moved(load, folder, to)? {
+        return Ok(Some(ended));
+    }
+    let (here, is_aside) = (is_it(&look(name)?), look(&aside)? != Look::Absent);
+    let there = match seen(to, as_name)? {
+        // What was never read (too large) is known by its identity, or by the original beside its copy.
+        found if h.hash.is_none() && is_it(&found) => true,
+        Look::File(stat) if stat.size == h.stat.size => {
+            let at_target = read_again(load, scan::open_in(to, as_name))?;
+            match (h.hash, folder) {
+                (Some(hash), _) => at_target == Some(hash),
+                (None, Some(folder)) if here || is_aside => {
+                    let original = read_again(load, scan::open_in(folder, if here { name } else { &aside }))?;
+                    original.is_none() || original == at_target
                 }
-                None => false,
+                (None, _) => at_target.is_some(),
             }
         }
-        Look::Folder | Look::Other(_) | Look::BehindLink => false,
-        Look::Unknown(text) => {
-            return Err(Ended::Failed {
-                fault: Fault { text: format!("the target: {text}"), wide: false },
-                moved: true,
-            });
-        }
+        _ => false,
     };
     if there {
         if let Some(folder) = folder
-            && (here || scan::look_in(folder, &aside) != Look::Absent)
+            && (here || is_aside)
         {
             // A second name of the same file, or the original of a copy; what is neither stays.
             take_away(load, folder)?;
         }
         return finish(load, folder, to, as_name, Vec::new()).map(Some);
     }
-    if here {
-        return Ok(Some(Ended::Taken));
+    // Nothing of the file is at its target: what else stands there is somebody else's.
+    if let Some(folder) = folder.filter(|_| is_aside) {
+        after("putting the original back", put_back(folder, &aside, folder, name))?;
     }
-    // What stands at the announced target is not what was delivered, and the original is not at its place: it was
-    // written to or replaced in the very moment of the move. It goes back, and is looked at as a new file.
-    let Some(folder) = folder else {
-        let text = "a changed file stands at its target, and its folder is gone: bring the folder back".to_owned();
-        return Err(Ended::Failed { fault: Fault { text, wide: false }, moved: true });
+    clear_drafts(load, to)?;
+    Ok(None)
+}
+
+/// Names what an earlier try has moved and not named, or puts it back if it is not what was to be moved.
+fn resume_moved(load: &Load<'_>, folder: Option<&OwnedFd>, to: &OwnedFd) -> Step<Option<Ended>> {
+    let h = load.handover;
+    let draft = own_name(h.id, "move");
+    let right = match seen(to, &draft)? {
+        Look::Absent => return Ok(None),
+        Look::File(stat) if stat.same_content_as(&h.stat) => {
+            h.hash.is_none() || read_again(load, scan::open_in(to, &draft))? == h.hash
+        }
+        _ => false,
     };
-    after("putting a changed file back", put_back(to, as_name, folder, name))?;
-    Ok(Some(Ended::Changed("it was changed or replaced while it was handed over, and went back")))
+    if right {
+        return name_moved(load, folder, to);
+    }
+    move_back(load, folder, to)?;
+    Ok(Some(Ended::Changed(REPLACED)))
 }
 
 /// Makes it durable and writes what is to lie beside it.
@@ -386,30 +469,58 @@ fn take_with(load: &Load<'_>, folder: &OwnedFd, to: Option<(&OwnedFd, &[u8])>) -
     let beside = [as_name, suffix.as_bytes()].concat();
     match put(folder, name, to, &beside) {
         Ok(()) => {}
-        // One of the same name is there from an earlier try: the trigger says nothing more than that one.
-        Err(Errno::EXIST) => return Ok(Vec::new()),
         Err(Errno::NOENT) => return Ok(Vec::new()),
+        Err(Errno::EXIST) => leave_copied(load, (folder, name, &stat), (to, &beside))?,
         Err(Errno::XDEV | Errno::OPNOTSUPP | Errno::MLINK) => {
             let draft = own_name(load.handover.id, "trigger");
-            before("an old draft", remove(to, &draft))?;
+            after("an old draft", remove(to, &draft))?;
             let copied = scan::open_in(folder, name).and_then(|file| copy(&file, to, &draft, load.stop));
             if let Err(error) = copied {
-                let _ = remove(to, &draft);
+                after("an old draft", remove(to, &draft))?;
                 return before("its trigger", Err(errno(&error)));
             }
             match put(to, &draft, to, &beside) {
-                Ok(()) => {}
-                Err(Errno::EXIST) => before("a draft", remove(to, &draft))?,
-                Err(e) => return before("its trigger", Err(e)),
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(e) => return moving("its trigger", e),
             }
-            if is_there(folder, name, &stat) {
-                before("its trigger", remove(folder, name))?;
-            }
+            after("an old draft", remove(to, &draft))?;
+            leave_copied(load, (folder, name, &stat), (to, &beside))?;
         }
-        Err(e) => return before("its trigger", Err(e)),
+        Err(e) => return moving("its trigger", e),
     }
     crash::at(Point::HandoverTrigger);
     Ok(vec![path.clone()])
+}
+
+/// Removes a trigger of which a copy stands at its target; another one's name that stands there is taken.
+fn leave_copied(
+    load: &Load<'_>,
+    (folder, name, stat): (&OwnedFd, &[u8], &Stat),
+    (to, beside): (&OwnedFd, &[u8]),
+) -> Step<()> {
+    let here = read_again(load, scan::open_in(folder, name))?;
+    if here.is_some() && here != read_again(load, scan::open_in(to, beside))? {
+        return Err(Ended::Taken);
+    }
+    if is_there(folder, name, stat) { after("its trigger", remove(folder, name)) } else { Ok(()) }
+}
+
+/// The file keeps its place for now, and so does its trigger, unless another one has come.
+fn give_back(load: &Load<'_>, folder: &OwnedFd, to: &OwnedFd) -> Step<()> {
+    let (Some((path, suffix)), Some((_, target))) = (load.with, &load.handover.to) else { return Ok(()) };
+    let beside = [target.file_name(), suffix.as_bytes()].concat();
+    match put(to, &beside, folder, path.file_name()) {
+        Ok(()) | Err(Errno::EXIST | Errno::NOENT) => Ok(()),
+        Err(Errno::XDEV | Errno::OPNOTSUPP | Errno::MLINK) => {
+            let copied = scan::open_in(to, &beside).and_then(|file| copy(&file, folder, path.file_name(), load.stop));
+            match copied.map_err(|error| errno(&error)) {
+                Ok(_) => after("its trigger", remove(to, &beside)),
+                Err(Errno::EXIST) => Ok(()),
+                Err(e) => after("its trigger", Err(e)),
+            }
+        }
+        Err(e) => after("its trigger", Err(e)),
+    }
 }
 
 /// A delete.
@@ -421,8 +532,8 @@ fn removed(load: &Load<'_>) -> Step<Ended> {
     };
     let aside = own_name(h.id, "gone");
     if load.resumed {
-        match scan::look_in(&folder, &aside) {
-            Look::Absent => match scan::look_in(&folder, name) {
+        match seen(&folder, &aside)? {
+            Look::Absent => match seen(&folder, name)? {
                 Look::File(now) if (now.dev, now.inode) == (h.stat.dev, h.stat.inode) => {}
                 // Removed by us, or by somebody else in the same moment: either way it is delivered, and what stands
                 // at the path now may not replace it.
@@ -441,7 +552,7 @@ fn removed(load: &Load<'_>) -> Step<Ended> {
     if take_away(load, &folder)? {
         return Ok(Ended::Done { with, doubt: None });
     }
-    Ok(Ended::Changed("it was changed or replaced while it was handed over, and went back"))
+    Ok(Ended::Changed(REPLACED))
 }
 
 fn unseen() -> Ended {

@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, Timespec, Timestamps};
@@ -13,6 +13,8 @@ use rustix::io::{Errno, retry_on_intr};
 
 use crate::core::handover::OWN_PREFIX;
 use crate::core::model::{HandoverId, Stat};
+#[cfg(test)]
+use crate::host::simulated;
 use crate::scan::{self, Look, Root};
 use crate::types::{ContentHash, RelPath};
 
@@ -32,6 +34,24 @@ pub(super) fn own_name(id: HandoverId, what: &str) -> Vec<u8> {
 /// `EXIST`: the new name is taken. `XDEV`: it is another file system.
 pub(super) fn put(from: impl AsFd, name: &[u8], to: impl AsFd, as_name: &[u8]) -> Result<(), Errno> {
     let (from, to) = (from.as_fd(), to.as_fd());
+    #[cfg(test)]
+    if simulated::are_apart(from, to) {
+        return Err(Errno::XDEV);
+    }
+    changing(|| rename_new(from, name, to, as_name))
+}
+
+/// A change of names; in the simulation it may fail before it is done, or be done and its answer lost.
+fn changing(change: impl FnOnce() -> Result<(), Errno>) -> Result<(), Errno> {
+    #[cfg(test)]
+    simulated::disk_call()?;
+    change()?;
+    #[cfg(test)]
+    simulated::disk_answer()?;
+    Ok(())
+}
+
+fn rename_new(from: BorrowedFd<'_>, name: &[u8], to: BorrowedFd<'_>, as_name: &[u8]) -> Result<(), Errno> {
     match retry_on_intr(|| rustix::fs::renameat_with(from, name, to, as_name, RenameFlags::NOREPLACE)) {
         // The file system cannot rename without replacing: a second name, then the first one goes.
         Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
@@ -55,14 +75,16 @@ pub(super) fn put(from: impl AsFd, name: &[u8], to: impl AsFd, as_name: &[u8]) -
 
 /// Removes a name.
 pub(super) fn remove(folder: impl AsFd, name: &[u8]) -> Result<(), Errno> {
-    match retry_on_intr(|| rustix::fs::unlinkat(&folder, name, AtFlags::empty())) {
+    changing(|| match retry_on_intr(|| rustix::fs::unlinkat(&folder, name, AtFlags::empty())) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
         Err(e) => Err(e),
-    }
+    })
 }
 
 /// Makes what was done to a folder's names durable (L67).
 pub(super) fn sync_folder(folder: impl AsFd) -> Result<(), Errno> {
+    #[cfg(test)]
+    simulated::disk_call()?;
     match retry_on_intr(|| rustix::fs::fsync(&folder)) {
         // Some file systems cannot sync a folder; then there is nothing more to do for it.
         Ok(()) | Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(()),
@@ -146,6 +168,8 @@ pub(super) fn copy(file: &File, to: impl AsFd, name: &[u8], stop: &dyn Fn() -> b
             Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
             Err(e) => return Err(e),
         };
+        #[cfg(test)]
+        simulated::disk_call()?;
         copy.write_all(buffer.get(..read).unwrap_or_default())?;
         at += read as u64;
     }
@@ -173,10 +197,12 @@ pub(super) fn write_new(folder: impl AsFd, draft: &[u8], name: &[u8], content: &
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
     let mut file = File::from(retry_on_intr(|| rustix::fs::openat(folder, draft, flags, mode))?);
+    #[cfg(test)]
+    simulated::disk_call()?;
     file.write_all(content)?;
     file.sync_all()?;
     if let Err(error) = put(folder, draft, folder, name) {
-        let _ = remove(folder, draft);
+        remove(folder, draft)?;
         return Err(error.into());
     }
     sync_folder(folder)?;

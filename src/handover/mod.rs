@@ -14,7 +14,7 @@ mod disk;
 mod papers;
 mod prune;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -43,6 +43,8 @@ const BATCH: usize = 16;
 const PAGE: usize = 256;
 /// Longest sleep: the journal is looked at this often even if no bell rings.
 const LONGEST_SLEEP: Duration = Duration::from_secs(5);
+/// A file that was gone rests this long, until its mirror has seen that too.
+const GONE_RESTS: Duration = Duration::from_secs(2);
 /// Names tried for one file where it is stored.
 const MOST_NAMES: u32 = 10_000;
 
@@ -54,6 +56,8 @@ pub struct HandoverLoop {
     stop: CancellationToken,
     /// A fault of the disk: since how many tries, until when, and what was said of it.
     fault: Option<(u32, Instant, String)>,
+    /// Files that were found to be gone, and until when they rest.
+    gone: BTreeMap<RelPath, Instant>,
     empties: prune::Empties,
 }
 
@@ -84,7 +88,7 @@ pub fn pending(
     limit: usize,
 ) -> Result<Vec<Pending>, JournalError> {
     let mut pending = Vec::new();
-    for candidate in candidates(view, mirror, policy, now, limit)? {
+    for candidate in candidates(view, mirror, policy, &BTreeMap::new(), now, limit)? {
         pending.push(match candidate {
             Candidate::Resume(h) => Pending { path: h.path, kind: h.kind, size: h.stat.size },
             Candidate::Due(path, kind) => {
@@ -100,6 +104,7 @@ fn candidates(
     view: &View,
     mirror: MirrorId,
     policy: Option<&Policy>,
+    resting: &BTreeMap<RelPath, Instant>,
     now: UnixMillis,
     limit: usize,
 ) -> Result<Vec<Candidate>, JournalError> {
@@ -126,6 +131,9 @@ fn candidates(
             for row in page {
                 if found.len() >= limit {
                     break;
+                }
+                if resting.contains_key(&row.path) {
+                    continue;
                 }
                 let open = view.open_handover(mirror, &row.path)?;
                 if open.is_some_and(|h| h.state == HandoverState::Moving || waits(&h)) {
@@ -179,7 +187,7 @@ impl HandoverLoop {
         let prunes = mirror.config.ingest.as_ref().is_some_and(|ingest| ingest.prune_empty);
         let empties = prune::Empties::new(prunes, &reader, &mirror)?;
         let reader = Arc::new(Mutex::new(reader));
-        Ok(Self { world, mirror, reader, stop, fault: None, empties })
+        Ok(Self { world, mirror, reader, stop, fault: None, gone: BTreeMap::new(), empties })
     }
 
     /// Runs until stopped.
@@ -201,7 +209,9 @@ impl HandoverLoop {
                 continue;
             }
             let mirror = Arc::clone(&self.mirror);
-            let rest = self.empties.next().map_or(LONGEST_SLEEP, |wait| wait.min(LONGEST_SLEEP));
+            // While the mirror stands still its empty folders wait with it.
+            let empties = self.empties.next().filter(|_| !mirror.stops_uploads());
+            let rest = empties.map_or(LONGEST_SLEEP, |wait| wait.min(LONGEST_SLEEP));
             tokio::select! {
                 // In order, so that a stop is never put off; nothing is lost by dropping any of these, for the next
                 // turn asks the journal.
@@ -223,10 +233,11 @@ impl HandoverLoop {
         if self.fault.as_ref().is_some_and(|(_, until, _)| *until > Instant::now()) {
             return Ok(false);
         }
-        let (mirror, reader) = (Arc::clone(&self.mirror), Arc::clone(&self.reader));
+        self.gone.retain(|_, until| *until > Instant::now());
+        let (mirror, reader, resting) = (Arc::clone(&self.mirror), Arc::clone(&self.reader), self.gone.clone());
         let found = blocking(move || {
             let reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
-            look(&reader, &mirror)
+            look(&reader, &mirror, &resting)
         });
         let Some((found, stores)) = found.await? else { return Ok(false) };
         if let Some(text) = found.fault {
@@ -295,8 +306,10 @@ impl HandoverLoop {
             if look {
                 self.mirror.bell.touch(order.handover.path.clone());
             }
-            if let Ended::Done { .. } = end {
-                self.empties.add(&order.handover.path, self.mirror.config.settle);
+            match end {
+                Ended::Done { .. } => self.empties.add(&order.handover.path, self.mirror.config.settle),
+                Ended::Gone => drop(self.gone.insert(order.handover.path.clone(), Instant::now() + GONE_RESTS)),
+                Ended::Changed(_) | Ended::Taken | Ended::Failed { .. } => {}
             }
         }
         match fault {
@@ -403,9 +416,13 @@ async fn blocking<T: Send + 'static>(
 
 /// What is to be done, with the names that are free for it. `None`: the root is not the one that the journal knows,
 /// which the mirror's loop will say.
-fn look(reader: &Reader, mirror: &Mirror) -> Result<Option<(Found, Stores)>, JournalError> {
+fn look(
+    reader: &Reader,
+    mirror: &Mirror,
+    resting: &BTreeMap<RelPath, Instant>,
+) -> Result<Option<(Found, Stores)>, JournalError> {
     let policy = mirror.handover_policy();
-    let found = candidates(reader, mirror.id, policy.as_ref(), UnixMillis::now(), BATCH)?;
+    let found = candidates(reader, mirror.id, policy.as_ref(), resting, UnixMillis::now(), BATCH)?;
     let Ok(root) = scan::open_root(&mirror.config.path) else { return Ok(None) };
     if reader.mirror(mirror.id)?.and_then(|row| row.identity) != Some(root.identity()) {
         return Ok(None);

@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, Waker};
@@ -94,9 +95,18 @@ struct State {
     /// Moments at which the process could have been killed so far, and the one at which it is.
     points: u64,
     kill_at: Option<u64>,
+    /// Named points within blocking work so far, and the one at which the process is killed.
+    steps: u64,
+    kill_at_step: Option<u64>,
+    at_work: bool,
+    /// Every two folders lie on file systems of their own.
+    apart: bool,
     killed: Option<&'static str>,
     death: Arc<Notify>,
 }
+
+/// Unwinds blocking work in which the process was killed.
+struct Killed;
 
 impl State {
     fn true_time(&self) -> i64 {
@@ -105,7 +115,7 @@ impl State {
 
     fn die(&mut self, moment: &'static str) {
         self.killed = Some(moment);
-        self.kill_at = None;
+        (self.kill_at, self.kill_at_step) = (None, None);
         self.death.notify_one();
     }
 
@@ -142,6 +152,10 @@ impl Host {
             statement_fault: None,
             points: 0,
             kill_at: None,
+            steps: 0,
+            kill_at_step: None,
+            at_work: false,
+            apart: false,
             killed: None,
             death: Arc::default(),
         };
@@ -181,9 +195,19 @@ impl Host {
         with(|state| state.kill_at = Some(state.points + nth));
     }
 
+    /// Kills the process at the `nth` named point within blocking work from now.
+    pub fn kill_at_step(&self, nth: u64) {
+        with(|state| state.kill_at_step = Some(state.steps + nth));
+    }
+
     /// No kill that was announced comes.
     pub fn no_kill(&self) {
-        with(|state| state.kill_at = None);
+        with(|state| (state.kill_at, state.kill_at_step) = (None, None));
+    }
+
+    /// From now on no name can be moved from one folder to another.
+    pub fn set_apart(&self, apart: bool) {
+        with(|state| state.apart = apart);
     }
 
     /// Kills the process where it stands.
@@ -380,6 +404,21 @@ pub async fn point(name: &'static str) {
     }
 }
 
+/// A named point: where blocking work stands at it, the process may be killed. Elsewhere [`point`] does that.
+pub fn step(name: &'static str) {
+    let dies = with(|state| {
+        state.steps += u64::from(state.at_work);
+        let dies = state.at_work && state.kill_at_step == Some(state.steps);
+        if dies {
+            state.die(name);
+        }
+        dies
+    });
+    if dies == Some(true) {
+        std::panic::resume_unwind(Box::new(Killed));
+    }
+}
+
 /// How a statement fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StatementFault {
@@ -423,6 +462,20 @@ pub fn disk_call() -> Result<(), Errno> {
     fails.flatten().map_or(Ok(()), Err)
 }
 
+/// A change of names is done: its answer may be lost, as on a network file system.
+///
+/// # Errors
+/// Never a refusal, which says that nothing was done.
+pub fn disk_answer() -> Result<(), Errno> {
+    disk_call().map_err(|errno| if errno == Errno::STALE { errno } else { Errno::IO })
+}
+
+/// Whether a name cannot be moved from one of these folders to the other.
+pub fn are_apart(one: impl AsFd, other: impl AsFd) -> bool {
+    let folder = |fd| rustix::fs::fstat(fd).map(|stat| (stat.st_dev, stat.st_ino));
+    with(|state| state.apart) == Some(true) && folder(one.as_fd()) != folder(other.as_fd())
+}
+
 /// A file that is being sent is about to be read.
 ///
 /// # Errors
@@ -442,7 +495,14 @@ pub fn sent_read(file: impl AsFd) -> Result<(), Errno> {
 
 /// Does the work now; what it found is known a little later.
 pub fn blocking<T: Send + 'static>(work: impl FnOnce() -> T) -> JoinHandle<T> {
-    let done = work();
+    with(|state| state.at_work = true);
+    let done = std::panic::catch_unwind(AssertUnwindSafe(work));
+    with(|state| state.at_work = false);
+    let done = match done {
+        Ok(done) => done,
+        Err(killed) if killed.is::<Killed>() => return tokio::spawn(std::future::pending()),
+        Err(panic) => std::panic::resume_unwind(panic),
+    };
     let slow = with(|state| match u64::try_from(state.slowness.as_millis()).unwrap() {
         0 => 0,
         longest => state.dice.below(longest + 1),

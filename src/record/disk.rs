@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::handover;
 use super::keep::{BY_HAND, forget_keep};
 use super::{Result, abandon, announce_delete, note, set_verdict};
 use crate::core::fair;
@@ -184,6 +185,9 @@ fn apply(
             let verdict = if *same_target { Verdict::Attached } else { Verdict::Queued };
             set_verdict(&mut row, verdict, None, now);
             tx.move_file(from, &row)?;
+            if rules.ingest {
+                handover::forgotten(tx, mirror, from, now)?;
+            }
             for mut attachment in tx.attachments_of(mirror, path)? {
                 if attachment.stage == Stage::Approved {
                     attachment.reason = (!same_target).then(|| plan::MOVED.to_owned());
@@ -304,6 +308,7 @@ fn apply(
             )?;
             if rules.ingest {
                 tx.close_attachments(mirror, path, None, now)?;
+                handover::forgotten(tx, mirror, path, now)?;
             }
             tx.remove_file(mirror, path).map(drop)
         }
@@ -337,6 +342,7 @@ fn end_life(
     }
     note(tx, now, of, view.approved().map(|a| a.id), kind, json!({ "text": text }))?;
     tx.close_attachments(of.0, of.1, None, now)?;
+    handover::forgotten(tx, of.0, of.1, now)?;
     tx.remove_file(of.0, of.1).map(drop)
 }
 

@@ -227,6 +227,14 @@ pub fn cancelled(tx: &Tx<'_>, id: HandoverId, why: &str, again: bool, now: UnixM
     Ok(())
 }
 
+/// The file of the path is gone, and its row with it: no hand-over of it waits any more.
+pub(super) fn forgotten(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, now: UnixMillis) -> Result<()> {
+    match tx.open_handover(mirror, path)? {
+        Some(open) if open.state == HandoverState::Waiting => cancelled(tx, open.id, "the file was gone", false, now),
+        _ => Ok(()),
+    }
+}
+
 /// A folder and a path below it, as they are shown.
 pub fn whole(folder: &[u8], target: &RelPath) -> String {
     format!("{}/{target}", String::from_utf8_lossy(folder).trim_end_matches('/'))

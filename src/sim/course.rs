@@ -142,7 +142,7 @@ fn one_of(dice: &mut Dice, mirrors: usize) -> usize {
     if mirrors == 1 { 0 } else { usize::try_from(dice.below(mirrors as u64)).unwrap() }
 }
 
-fn pause(dice: &mut Dice) -> u64 {
+pub fn pause(dice: &mut Dice) -> u64 {
     match dice.below(10) {
         0..=3 => dice.below(1_000),
         4..=7 => dice.below(12_000),
@@ -192,7 +192,7 @@ fn deed(dice: &mut Dice, big: bool) -> Deed {
     }
 }
 
-fn weather(dice: &mut Dice) -> Weather {
+pub fn weather(dice: &mut Dice) -> Weather {
     let mut one_in = || if dice.one_in(2) { 0 } else { 3 + dice.below(20) };
     let (refused, lost, unheard) = (one_in(), one_in(), one_in());
     let slow_ms = *[20, 300, 4_000, 15_000].get(usize::try_from(dice.below(4)).unwrap()).unwrap();

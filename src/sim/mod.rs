@@ -14,6 +14,8 @@
 mod apart;
 mod course;
 mod disk;
+mod inbox;
+mod ingest;
 mod judge;
 mod loss;
 mod panics;

@@ -21,7 +21,7 @@ use crate::journal::Reader;
 use crate::types::RelPath;
 
 /// Names at Connect of which the scan ends FAILED, in some seeds.
-const FAILS: &str = r"(^|- )5\.txt$";
+pub(super) const FAILS: &str = r"(^|- )5\.txt$";
 
 /// How long it may take, once all trouble is over, until nothing is left to do.
 const PEACE: Duration = Duration::from_secs(3 * 3600);
@@ -525,7 +525,7 @@ fn tokio_free(future: impl Future<Output = ()>) {
     assert!(future.as_mut().poll(&mut context).is_ready());
 }
 
-fn fault(kind: u8, one_in: u64) -> Fault {
+pub(super) fn fault(kind: u8, one_in: u64) -> Fault {
     const OPS: [Op; 6] = [
         Op::StartAttachedFileUpload,
         Op::PutObject,

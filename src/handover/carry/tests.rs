@@ -117,22 +117,53 @@ fn a_name_that_is_taken_is_not_overwritten() {
 #[test]
 fn a_wrong_file_that_was_moved_in_that_very_moment_goes_back_after_a_kill() {
     // As after a kill between the move and the look at what was moved: the file had been replaced.
+    let moved = ".casedrop-7.move";
     let place = Place::new(HandoverKind::Archive);
     fs::create_dir(place.dir.path().join("store/in")).unwrap();
     fs::remove_file(place.root("a.txt")).unwrap();
-    fs::write(place.store("a.txt"), "replacement").unwrap();
+    fs::write(place.store(moved), "replacement").unwrap();
     assert!(matches!(place.carry(true), Ended::Changed(_)));
-    assert_eq!((read(&place.root("a.txt")), read(&place.store("a.txt"))), ("replacement".into(), "-".into()));
+    assert_eq!((read(&place.root("a.txt")), read(&place.store(moved))), ("replacement".into(), "-".into()));
     // Or it had been written to.
     let place = Place::new(HandoverKind::Archive);
     fs::create_dir(place.dir.path().join("store/in")).unwrap();
-    fs::rename(place.root("a.txt"), place.store("a.txt")).unwrap();
-    fs::write(place.store("a.txt"), "content and more").unwrap();
+    fs::rename(place.root("a.txt"), place.store(moved)).unwrap();
+    fs::write(place.store(moved), "content and more").unwrap();
     fs::write(place.root("a.txt"), "the next one").unwrap();
     assert!(matches!(place.carry(true), Ended::Changed(_)));
     assert_eq!(read(&place.root("a.txt")), "the next one");
     assert_eq!(read(&place.root("a~2.txt")), "content and more", "beside the one that took its place");
-    assert_eq!(read(&place.store("a.txt")), "-");
+    assert_eq!((read(&place.store("a.txt")), read(&place.store(moved))), ("-".into(), "-".into()));
+}
+
+#[test]
+fn a_file_that_was_moved_and_not_named_is_named_and_one_whose_name_is_taken_goes_back() {
+    let moved = ".casedrop-7.move";
+    for taken in [false, true] {
+        let place = Place::new(HandoverKind::Archive);
+        fs::create_dir(place.dir.path().join("store/in")).unwrap();
+        fs::rename(place.root("a.txt"), place.store(moved)).unwrap();
+        if taken {
+            fs::write(place.store("a.txt"), "somebody else's").unwrap();
+            assert!(matches!(place.carry(true), Ended::Taken));
+            let both = (read(&place.root("a.txt")), read(&place.store("a.txt")));
+            assert_eq!(both, ("content".into(), "somebody else's".into()));
+        } else {
+            assert!(matches!(place.carry(true), Ended::Done { .. }));
+            assert_eq!((read(&place.root("a.txt")), read(&place.store("a.txt"))), ("-".into(), "content".into()));
+        }
+        assert_eq!(read(&place.store(moved)), "-");
+    }
+}
+
+#[test]
+fn what_somebody_else_put_at_the_target_is_never_touched_even_when_the_file_is_gone() {
+    let place = Place::new(HandoverKind::Archive);
+    fs::create_dir(place.dir.path().join("store/in")).unwrap();
+    fs::remove_file(place.root("a.txt")).unwrap();
+    fs::write(place.store("a.txt"), "somebody else's").unwrap();
+    assert!(matches!(place.carry(true), Ended::Gone));
+    assert_eq!((read(&place.root("a.txt")), read(&place.store("a.txt"))), ("-".into(), "somebody else's".into()));
 }
 
 #[test]
