@@ -453,49 +453,41 @@ impl Tx<'_> {
         const HOUR_MS: i64 = 3_600_000;
         // The clock is read every second; the rest is for a busy host.
         const UNNOTICED_MS: i64 = 10_000;
-        // A next try that the old clock set was at most the longest pause away.
-        let last = |longest: i64| match step_ms > 0 {
-            true => now_ms.saturating_sub(step_ms).saturating_add(longest),
-            false => i64::MAX,
-        };
-        let (soon, daily) = (last(2 * HOUR_MS), last(25 * HOUR_MS));
-        for (sql, last) in [
-            ("UPDATE file SET next_attempt = next_attempt + ?1 WHERE verdict = 'queued' AND next_attempt <= ?2", soon),
-            (
-                "UPDATE attachment SET next_attempt = next_attempt + ?1
-                     WHERE NOT (stage = 'approved' OR stage = 'deleted') AND next_attempt <= ?2",
-                daily,
-            ),
-            ("UPDATE case_ref SET next_try = next_try + ?1 WHERE next_try <= ?2", daily),
-            ("UPDATE full_case SET next_probe = next_probe + ?1 WHERE next_probe <= ?2", daily),
-            (
-                "UPDATE handover SET next_attempt = next_attempt + ?1 WHERE ended_at IS NULL AND next_attempt <= ?2",
-                soon,
-            ),
-            (
-                "UPDATE hook_delivery SET next_attempt = next_attempt + ?1 WHERE gave_up_at IS NULL AND next_attempt <= ?2",
-                daily,
-            ),
+        let unnoticed = now_ms.saturating_sub(UNNOTICED_MS);
+        // A next try lies ahead: after a step forward the old clock's lie behind, or come due a little early.
+        let last = if step_ms > 0 { unnoticed } else { i64::MAX };
+        for sql in [
+            "UPDATE file SET next_attempt = next_attempt + ?1 WHERE verdict = 'queued' AND next_attempt <= ?2",
+            "UPDATE attachment SET next_attempt = next_attempt + ?1
+                 WHERE NOT (stage = 'approved' OR stage = 'deleted') AND next_attempt <= ?2",
+            "UPDATE case_ref SET next_try = next_try + ?1 WHERE next_try <= ?2",
+            "UPDATE full_case SET next_probe = next_probe + ?1 WHERE next_probe <= ?2",
+            "UPDATE handover SET next_attempt = next_attempt + ?1 WHERE ended_at IS NULL AND next_attempt <= ?2",
+            "UPDATE hook_delivery SET next_attempt = next_attempt + ?1 WHERE gave_up_at IS NULL AND next_attempt <= ?2",
         ] {
             self.change(sql, (step_ms, last))?;
         }
-        let unnoticed = now_ms.saturating_sub(UNNOTICED_MS);
         for sql in [
-            "UPDATE file SET absent_since = absent_since + ?1
-                 WHERE absent_since IS NOT NULL AND (absent_since <= ?2 OR absent_since > ?3)",
             // It rests before it goes into quarantine.
             "UPDATE file SET since = since + ?1
                  WHERE verdict = 'parked' AND detail = 'empty-file' AND (since <= ?2 OR since > ?3)",
             "UPDATE attachment SET started_at = started_at + ?1
-                 WHERE (stage = 'started' OR stage = 'stored' OR stage = 'completed')
+                 WHERE NOT (stage = 'approved' OR stage = 'deleted') AND (stage = 'started' OR stage = 'stored' OR stage = 'completed')
                      AND (started_at <= ?2 OR started_at > ?3)",
             "UPDATE attachment SET completed_at = completed_at + ?1
-                 WHERE stage = 'completed' AND (completed_at <= ?2 OR completed_at > ?3)",
+                 WHERE NOT (stage = 'approved' OR stage = 'deleted') AND stage = 'completed' AND (completed_at <= ?2 OR completed_at > ?3)",
             "UPDATE attachment SET unsure_since = unsure_since + ?1
                  WHERE unsure_since IS NOT NULL AND (unsure_since <= ?2 OR unsure_since > ?3)",
         ] {
             self.change(sql, (step_ms, unnoticed, now_ms))?;
         }
+        // Written in the transaction that looked at the clock, so there is nothing in between. Who has been gone for long
+        // waits for nothing.
+        self.change(
+            "UPDATE file SET absent_since = absent_since + ?1
+                 WHERE absent_since IS NOT NULL AND (verdict = 'deleting' OR absent_since >= ?2)",
+            (step_ms, before_ms.saturating_sub(7 * 24 * HOUR_MS)),
+        )?;
         self.change(
             "UPDATE attachment SET deleting_at = deleting_at + ?1
                  WHERE reason = 'absent' AND deleting_at IS NOT NULL AND deleting_at >= ?4
