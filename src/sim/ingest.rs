@@ -9,16 +9,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use casedrop_sandbox::{FileStatus, LedgerFile, Scan, Switches, Verdict};
 
 use super::course;
 use super::inbox::{self, Deed, Inbox, LARGEST, Place, TRIGGER};
-use super::number;
 use super::run::{FAILS, fault, touch};
+use super::seeds::{Told, run_all};
 use super::stage::{End, Process, Stage};
 use super::wire::Weather;
 use crate::config::Config;
@@ -121,6 +119,31 @@ struct Report {
     removed: u64,
     disk_faults: u64,
     taken: u64,
+}
+
+impl Told for Report {
+    fn broken(&self) -> &[String] {
+        &self.broken
+    }
+
+    fn trace(&self) -> &[String] {
+        &self.trace
+    }
+
+    fn steps(&self) -> usize {
+        self.steps
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.steps += other.steps;
+        self.kills += other.kills;
+        self.moving += other.moving;
+        self.archived += other.archived;
+        self.quarantined += other.quarantined;
+        self.removed += other.removed;
+        self.disk_faults += other.disk_faults;
+        self.taken += other.taken;
+    }
 }
 
 struct Sim {
@@ -260,7 +283,7 @@ impl Sim {
             at_connect.iter().any(|f| f.status == FileStatus::Approved && f.sha256.as_deref() == Some(hash))
         };
         for hash in inbox.wanted() {
-            if !files.iter().any(|f| f.hash == *hash) && !(self.removes && approved(hash)) {
+            if !files.iter().any(|f| f.hash == *hash) && (!self.removes || !approved(hash)) {
                 self.broke(format!("invariant 1: this content is nowhere: {hash}\n{files:#?}"));
             }
         }
@@ -472,74 +495,23 @@ impl Sim {
     }
 }
 
-/// The shortest course of the seed that fails, told at length.
-fn shortest(seed: u64, report: &Report) -> String {
-    let cut = (0..report.steps).find_map(|limit| Some(run(seed, limit)).filter(|report| !report.broken.is_empty()));
-    let cut = cut.as_ref().unwrap_or(report);
-    let tail = cut.trace.len().saturating_sub(80);
-    format!(
-        "seed {seed} fails after {} of its {} steps; again with CASEDROP_SIM_SEED={seed} CASEDROP_SIM_STEPS={}\n{}\n\
-         the last of its trace:\n{}",
-        cut.steps,
-        report.steps,
-        cut.steps,
-        cut.broken.join("\n"),
-        cut.trace[tail..].join("\n"),
-    )
-}
-
 #[test]
 fn every_file_is_somewhere_at_any_time_and_handed_over_once_at_the_end() {
-    if let Some(seed) = number("CASEDROP_SIM_SEED") {
-        let subscriber = tracing_subscriber::fmt().with_test_writer().with_max_level(tracing::Level::DEBUG).finish();
-        let _log = tracing::subscriber::set_default(subscriber);
-        let limit = number("CASEDROP_SIM_STEPS").map_or(usize::MAX, |steps| usize::try_from(steps).unwrap());
-        let report = run(seed, limit);
-        assert!(report.broken.is_empty(), "seed {seed}:\n{}", report.broken.join("\n"));
-        return;
-    }
-    let seeds = number("CASEDROP_SIM_SEEDS").unwrap_or(SEEDS);
-    let first = number("CASEDROP_SIM_FROM").unwrap_or(0);
-    let next = AtomicU64::new(first);
-    let (sum, failed) = (Mutex::new(Report::default()), Mutex::new(Vec::new()));
-    std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
-            scope.spawn(|| {
-                while failed.lock().unwrap().len() < 5 {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= first + seeds {
-                        break;
-                    }
-                    let Ok(report) = std::panic::catch_unwind(|| run(seed, usize::MAX)) else {
-                        println!("seed {seed} panics");
-                        failed.lock().unwrap().push(seed);
-                        continue;
-                    };
-                    if !report.broken.is_empty() {
-                        println!("{}", shortest(seed, &report));
-                        failed.lock().unwrap().push(seed);
-                    }
-                    let sum = &mut *sum.lock().unwrap();
-                    sum.steps += report.steps;
-                    sum.kills += report.kills;
-                    sum.moving += report.moving;
-                    sum.archived += report.archived;
-                    sum.quarantined += report.quarantined;
-                    sum.removed += report.removed;
-                    sum.disk_faults += report.disk_faults;
-                    sum.taken += report.taken;
-                }
-            });
-        }
-    });
-    let sum = sum.into_inner().unwrap();
+    let Some(all) = run_all::<Report>(SEEDS, run) else { return };
+    let (sum, first, seeds) = (all.figures, all.first, all.seeds);
     println!(
-        "{seeds} seeds from {first}: {} steps, {} kills, {} of them in the middle of a move; {} files archived, {} in \
+        "{seeds} seeds from {first} in {:.1} s: {} steps, {} kills, {} of them in the middle of a move; {} files archived, {} in \
          quarantine, {} removed; {} names taken by others; {} faults of the disk",
-        sum.steps, sum.kills, sum.moving, sum.archived, sum.quarantined, sum.removed, sum.taken, sum.disk_faults,
+        all.seconds,
+        sum.steps,
+        sum.kills,
+        sum.moving,
+        sum.archived,
+        sum.quarantined,
+        sum.removed,
+        sum.taken,
+        sum.disk_faults,
     );
-    let failed = failed.into_inner().unwrap();
-    assert!(failed.is_empty(), "these seeds fail, as told above: {failed:?}");
     let enough = [
         ("kills within a move", sum.moving, seeds / 2),
         ("archived", sum.archived, 4 * seeds),

@@ -22,91 +22,30 @@ mod panics;
 mod restless;
 mod roots;
 mod run;
+mod seeds;
 mod stage;
 mod sweep;
 mod trace;
 mod verdict;
 mod wire;
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
-
 use run::{Report, run};
+use seeds::run_all;
 
 /// Seeds of a normal run.
 const SEEDS: u64 = 1_000;
 
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
-}
-
-/// The shortest course of the seed that fails, told at length.
-fn shortest(seed: u64, report: &Report) -> String {
-    let cut = (0..report.steps).find_map(|limit| Some(run(seed, limit)).filter(|report| !report.broken.is_empty()));
-    let cut = cut.as_ref().unwrap_or(report);
-    let tail = cut.trace.len().saturating_sub(120);
-    format!(
-        "seed {seed} fails after {} of its {} steps; again with CASEDROP_SIM_SEED={seed} CASEDROP_SIM_STEPS={}\n{}\n\
-         the last of its trace:\n{}",
-        cut.steps,
-        report.steps,
-        cut.steps,
-        cut.broken.join("\n"),
-        cut.trace[tail..].join("\n"),
-    )
-}
-
 #[test]
 fn any_course_of_events_ends_with_both_sides_equal() {
-    if let Some(seed) = number("CASEDROP_SIM_SEED") {
-        let subscriber = tracing_subscriber::fmt().with_test_writer().with_max_level(tracing::Level::DEBUG).finish();
-        let _log = tracing::subscriber::set_default(subscriber);
-        let limit = number("CASEDROP_SIM_STEPS").map_or(usize::MAX, |steps| usize::try_from(steps).unwrap());
-        let report = run(seed, limit);
-        assert!(report.broken.is_empty(), "seed {seed}:\n{}", report.broken.join("\n"));
-        return;
-    }
-    let seeds = number("CASEDROP_SIM_SEEDS").unwrap_or(SEEDS);
-    let first = number("CASEDROP_SIM_FROM").unwrap_or(0);
-    let (next, began) = (AtomicU64::new(first), Instant::now());
-    let (sum, failed) = (Mutex::new(Report::default()), Mutex::new(Vec::new()));
-    std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
-            scope.spawn(|| {
-                while failed.lock().unwrap().len() < 5 {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= first + seeds {
-                        break;
-                    }
-                    if seed > first && seed % 5_000 == 0 {
-                        println!("seed {seed} after {:.0} s", began.elapsed().as_secs_f64());
-                    }
-                    let report = match std::panic::catch_unwind(|| run(seed, usize::MAX)) {
-                        Ok(report) => report,
-                        Err(_) => {
-                            println!("seed {seed} panics");
-                            failed.lock().unwrap().push(seed);
-                            continue;
-                        }
-                    };
-                    if !report.broken.is_empty() {
-                        println!("{}", shortest(seed, &report));
-                        failed.lock().unwrap().push(seed);
-                    }
-                    sum.lock().unwrap().add(&report);
-                }
-            });
-        }
-    });
-    let sum = sum.into_inner().unwrap();
+    let Some(all) = run_all::<Report>(SEEDS, run) else { return };
+    let (sum, first, seeds) = (all.figures, all.first, all.seeds);
     println!(
         "{} seeds from {first} in {:.1} s, {} with two mirrors: {} steps, {} processes, {} kills, {} lost journals; {} calls, {} \
          deletes of visible files, {} files moved to the other mirror, {} transfers in pieces ({} cut), {} files changed while they were sent; faults: {} of the \
          network, {} of the service, {} of the disk; judged: {} announced deletes, {} adoptions, {} times that trouble of \
          one mirror does not delay the other",
         sum.seeds,
-        began.elapsed().as_secs_f64(),
+        all.seconds,
         sum.pairs,
         sum.steps,
         sum.lives,
@@ -125,8 +64,6 @@ fn any_course_of_events_ends_with_both_sides_equal() {
         sum.adoptions,
         sum.apart,
     );
-    let failed = failed.into_inner().unwrap();
-    assert!(failed.is_empty(), "these seeds fail, as told above: {failed:?}");
     assert!(
         sum.kills >= seeds / 2 && sum.network_faults >= seeds / 4 && sum.service_faults >= seeds / 2,
         "too peaceful"

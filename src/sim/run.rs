@@ -11,6 +11,7 @@ use casedrop_sandbox::{Fault, FaultKind, NewCase, Nth, Op, Scan, Switches, Verdi
 use super::course::{self, Step};
 use super::disk::Disk;
 use super::judge::{self, Judge, Watched};
+use super::seeds::Told;
 use super::stage::{End, Process, Stage};
 use super::wire::Weather;
 use crate::config::Config;
@@ -68,9 +69,20 @@ pub struct Report {
     pub torn: u64,
 }
 
-impl Report {
-    /// Adds the figures of another seed.
-    pub fn add(&mut self, other: &Self) {
+impl Told for Report {
+    fn broken(&self) -> &[String] {
+        &self.broken
+    }
+
+    fn trace(&self) -> &[String] {
+        &self.trace
+    }
+
+    fn steps(&self) -> usize {
+        self.steps
+    }
+
+    fn add(&mut self, other: &Self) {
         self.seeds += other.seeds;
         self.steps += other.steps;
         self.lives += other.lives;

@@ -1,0 +1,91 @@
+//! Runs seeds of a simulation on all cores, and tells of those that fail.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+/// What every simulation tells of one seed.
+pub trait Told: Default + Send {
+    /// What does not hold; empty when all does.
+    fn broken(&self) -> &[String];
+    fn trace(&self) -> &[String];
+    fn steps(&self) -> usize;
+    /// Adds the figures of another seed.
+    fn add(&mut self, other: &Self);
+}
+
+/// All seeds together.
+pub struct Sum<R> {
+    pub figures: R,
+    pub first: u64,
+    pub seeds: u64,
+    pub seconds: f64,
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// Runs the seeds that the environment asks for, else the first `normal` ones; `run` takes a seed and how many of its
+/// steps. `None` after a single seed, which is told at length.
+///
+/// # Panics
+/// A seed fails.
+pub fn run_all<R: Told>(normal: u64, run: fn(u64, usize) -> R) -> Option<Sum<R>> {
+    if let Some(seed) = number("CASEDROP_SIM_SEED") {
+        let subscriber = tracing_subscriber::fmt().with_test_writer().with_max_level(tracing::Level::DEBUG).finish();
+        let _log = tracing::subscriber::set_default(subscriber);
+        let limit = number("CASEDROP_SIM_STEPS").map_or(usize::MAX, |steps| usize::try_from(steps).unwrap());
+        let report = run(seed, limit);
+        assert!(report.broken().is_empty(), "seed {seed}:\n{}", report.broken().join("\n"));
+        return None;
+    }
+    let seeds = number("CASEDROP_SIM_SEEDS").unwrap_or(normal);
+    let first = number("CASEDROP_SIM_FROM").unwrap_or(0);
+    let (next, began) = (AtomicU64::new(first), Instant::now());
+    let (sum, failed) = (Mutex::new(R::default()), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
+            scope.spawn(|| {
+                while failed.lock().unwrap().len() < 5 {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= first + seeds {
+                        break;
+                    }
+                    if seed > first && seed % 5_000 == 0 {
+                        println!("seed {seed} after {:.0} s", began.elapsed().as_secs_f64());
+                    }
+                    let Ok(report) = std::panic::catch_unwind(|| run(seed, usize::MAX)) else {
+                        println!("seed {seed} panics");
+                        failed.lock().unwrap().push(seed);
+                        continue;
+                    };
+                    if !report.broken().is_empty() {
+                        println!("{}", shortest(seed, &report, run));
+                        failed.lock().unwrap().push(seed);
+                    }
+                    sum.lock().unwrap().add(&report);
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner().unwrap();
+    assert!(failed.is_empty(), "these seeds fail, as told above: {failed:?}");
+    Some(Sum { figures: sum.into_inner().unwrap(), first, seeds, seconds: began.elapsed().as_secs_f64() })
+}
+
+/// The shortest course of the seed that fails, told at length.
+fn shortest<R: Told>(seed: u64, report: &R, run: fn(u64, usize) -> R) -> String {
+    let cut = (0..report.steps()).find_map(|limit| Some(run(seed, limit)).filter(|report| !report.broken().is_empty()));
+    let cut = cut.as_ref().unwrap_or(report);
+    let tail = cut.trace().len().saturating_sub(120);
+    format!(
+        "seed {seed} fails after {} of its {} steps; again with CASEDROP_SIM_SEED={seed} CASEDROP_SIM_STEPS={}\n{}\n\
+         the last of its trace:\n{}",
+        cut.steps(),
+        report.steps(),
+        cut.steps(),
+        cut.broken().join("\n"),
+        cut.trace()[tail..].join("\n"),
+    )
+}
