@@ -1,10 +1,13 @@
 //! One hand-over, carried out: idempotent, so that after a kill at any point the same call ends it.
 //!
 //! What is checked, in this order: the open file is the one that was read (device, inode, size, time of change) and
-//! has that content, read again just now; then it moves; then what stands at the target is that same file, unchanged
-//! (L58). If not, it goes back, and is looked at as any other file. A rename within a file system is one step; across
-//! file systems the copy is whole, synced, read back and in place before the original is taken aside, looked at once
-//! more, and removed. Folders are synced before the end is recorded (L67).
+//! has that content, read again just now; then it moves to a name of ours beside its target; then what has that name is
+//! that same file, unchanged (L58). If not, it goes back, and is looked at as any other file. Only then it gets the
+//! name of its target, so whatever else has that name is somebody else's. Across file systems the copy is whole, synced,
+//! read back and in place before the original is taken aside, looked at once more, and removed. Folders are synced
+//! before the end is recorded (L67).
+//!
+//! What cannot be looked at is no answer: the hand-over waits as one that may be at either end.
 
 #[cfg(test)]
 mod tests;
@@ -16,7 +19,10 @@ use std::time::Duration;
 use rustix::fs::{Access, AtFlags};
 use rustix::io::Errno;
 
-use super::disk::{copy, is_there, make_folder, own_name, put, put_back, remove, sync_folder, write_new};
+use super::disk::{
+    copy, is_refusal, is_there, keeps_names, make_folder, own_name, put, put_back, remove, sync_folder, write_new,
+};
+use crate::core::handover;
 use crate::core::model::{Handover, Stat};
 use crate::crash::{self, Point};
 use crate::scan::{self, Look, ReadFault, Root};
@@ -50,8 +56,8 @@ pub(super) enum Ended {
     Changed(&'static str),
     /// It is gone, and not by us.
     Gone,
-    /// The name at the target was taken meanwhile. Nothing moved.
-    Taken,
+    /// The name at the target was taken meanwhile; the hand-over goes on to this one.
+    Taken(RelPath),
     /// `moved`: it may be at either end.
     Failed { fault: Fault, moved: bool },
 }
@@ -95,12 +101,9 @@ fn after<T>(what: &str, result: Result<T, Errno>) -> Step<T> {
     result.map_err(|e| Ended::Failed { fault: Fault::new(what, e), moved: true })
 }
 
-/// Errors of a move itself: only a refusal says for certain that nothing moved. Others may come after the fact, as
-/// where the answer of a network file system is lost.
+/// Errors of a move itself.
 fn moving<T>(what: &str, e: Errno) -> Step<T> {
-    let refused =
-        matches!(e, Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::NOSPC | Errno::DQUOT | Errno::NAMETOOLONG);
-    if refused { before(what, Err(e)) } else { after(what, Err(e)) }
+    if is_refusal(e) { before(what, Err(e)) } else { after(what, Err(e)) }
 }
 
 fn errno(error: &std::io::Error) -> Errno {
@@ -164,9 +167,18 @@ fn stopped(moved: bool) -> Ended {
 
 /// Archive and quarantine.
 fn stored(load: &Load<'_>, store: &Root) -> Step<Ended> {
+    match store_it(load, store) {
+        // Its trigger may be there already, so what stands here must not be taken for a file without one.
+        Err(Ended::Failed { fault, .. }) if load.resumed && load.with.is_some() => {
+            Err(Ended::Failed { fault, moved: true })
+        }
+        ended => ended,
+    }
+}
+
+fn store_it(load: &Load<'_>, store: &Root) -> Step<Ended> {
     let h = load.handover;
     let Some((_, target)) = &h.to else { return Ok(Ended::Changed("it has no target")) };
-    let as_name = target.file_name();
     let folder = source_folder(load)?;
     let made = make_folder(store, target.parent().as_ref(), load.root);
     let to = made.map_err(|e| Ended::Failed { fault: Fault::new("the folder it goes to", e), moved: load.resumed })?;
@@ -177,66 +189,75 @@ fn stored(load: &Load<'_>, store: &Root) -> Step<Ended> {
     }
     let Some(folder) = folder else { return Ok(Ended::Gone) };
     let file = checked(load, &folder)?;
-    let with = take_with(load, &folder, Some((&to, as_name)))?;
+    if seen(&to, target.file_name())? != Look::Absent {
+        return taken(load, &to);
+    }
+    let with = take_with(load, &folder, Some((&to, target.file_name())))?;
     crash::at(Point::HandoverChecked);
     match place(load, &file, &folder, &to) {
-        Ok(None) => finish(load, Some(&folder), &to, as_name, with),
-        Ok(Some(Ended::Taken)) if !with.is_empty() => {
-            give_back(load, &folder, &to)?;
-            Ok(Ended::Taken)
-        }
-        // Its trigger is there already, so what stands here must not be taken for a file without one.
+        Ok(None) => finish(load, Some(&folder), &to, with),
         Err(Ended::Failed { fault, .. }) if !with.is_empty() => Err(Ended::Failed { fault, moved: true }),
         Ok(Some(ended)) | Err(ended) => Err(ended),
     }
 }
 
-/// Moves the file to its target; `None` when it is there. On one file system it first gets a name of ours beside the
-/// target and is looked at there: whatever has that name came from its folder through us, and nothing else did.
+/// The next name that is free with all that may lie beside it.
+fn taken(load: &Load<'_>, to: &OwnedFd) -> Step<Ended> {
+    let h = load.handover;
+    let paper = load.paper.as_ref().map(|(suffix, _)| *suffix);
+    let beside: Vec<&str> = load.with.map(|(_, suffix)| suffix).into_iter().chain(paper).collect();
+    let room = beside.iter().map(|suffix| suffix.len()).max().unwrap_or(0);
+    for n in 2..super::MOST_NAMES {
+        let target = handover::stored_path(&h.path, n, room);
+        let mut names = vec![target.file_name().to_vec()];
+        names.extend(beside.iter().map(|suffix| [target.file_name(), suffix.as_bytes()].concat()));
+        let mut free = true;
+        for name in names {
+            free &= seen(to, &name)? == Look::Absent;
+        }
+        if free {
+            return Ok(Ended::Taken(target));
+        }
+    }
+    Err(unknown("naming the file", "there is no free name".to_owned()))
+}
+
+/// Moves the file to its target; `None` when it is there.
 fn place(load: &Load<'_>, file: &File, folder: &OwnedFd, to: &OwnedFd) -> Step<Option<Ended>> {
     let h = load.handover;
-    let Some((_, target)) = &h.to else { return Ok(Some(Ended::Taken)) };
-    if scan::look_in(to, target.file_name()) != Look::Absent {
-        return Ok(Some(Ended::Taken));
-    }
     let (name, draft) = (h.path.file_name(), own_name(h.id, "move"));
-    match put(folder, name, to, &draft) {
-        Ok(()) => {
-            crash::at(Point::HandoverRenamed);
-            if !is_unchanged(load, file, is_there(to, &draft, &h.stat)) {
-                after("putting a changed file back", put_back(to, &draft, folder, name))?;
-                return Ok(Some(Ended::Changed(REPLACED)));
-            }
-            name_moved(load, Some(folder), to)
-        }
-        Err(Errno::NOENT) => Ok(Some(Ended::Gone)),
+    let put = if keeps_names(to, file) { Err(Errno::XDEV) } else { put(folder, name, to, &draft) };
+    match put {
+        Ok(()) => {}
+        // A file system that lost its answer says so when it is asked again.
+        Err(Errno::NOENT) if seen(to, &draft)? == Look::Absent => return Ok(Some(Ended::Gone)),
+        Err(Errno::NOENT) => {}
         // Another file system, or one without links where renames cannot be told not to replace.
         Err(Errno::XDEV | Errno::OPNOTSUPP | Errno::MLINK) => {
             // What could not be removed afterwards is not copied first.
             let may = rustix::fs::accessat(folder, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::empty());
             before("the file's folder", may)?;
-            copied(load, file, folder, to)
+            return copied(load, file, folder, to);
         }
-        Err(e) => moving("moving the file", e),
+        Err(e) => return moving("moving the file", e),
     }
+    crash::at(Point::HandoverRenamed);
+    if !is_unchanged(load, file, is_there(to, &draft, &h.stat)) {
+        after("putting a changed file back", put_back(to, &draft, folder, name))?;
+        return Ok(Some(Ended::Changed(REPLACED)));
+    }
+    name_moved(load, to)
 }
 
-/// What has been moved gets its own name at the target, if that is free; else it goes back.
-fn name_moved(load: &Load<'_>, folder: Option<&OwnedFd>, to: &OwnedFd) -> Step<Option<Ended>> {
-    let Some((_, target)) = &load.handover.to else { return Ok(Some(Ended::Taken)) };
-    match put(to, &own_name(load.handover.id, "move"), to, target.file_name()) {
+/// What has been moved gets the name of its target.
+fn name_moved(load: &Load<'_>, to: &OwnedFd) -> Step<Option<Ended>> {
+    let h = load.handover;
+    let Some((_, target)) = &h.to else { return Ok(Some(Ended::Changed("it has no target"))) };
+    match put(to, &own_name(h.id, "move"), to, target.file_name()) {
         Ok(()) => Ok(None),
-        Err(Errno::EXIST) => move_back(load, folder, to).map(|()| Some(Ended::Taken)),
+        Err(Errno::EXIST) => taken(load, to).map(Some),
         Err(e) => after("naming the file", Err(e)),
     }
-}
-
-fn move_back(load: &Load<'_>, folder: Option<&OwnedFd>, to: &OwnedFd) -> Step<()> {
-    let h = load.handover;
-    let Some(folder) = folder else {
-        return Err(unknown("putting a file back", "its folder is gone: bring the folder back".to_owned()));
-    };
-    after("putting a file back", put_back(to, &own_name(h.id, "move"), folder, h.path.file_name()))
 }
 
 /// Whether the open file is still what it was before it moved, to the byte where its clock could hide a change.
@@ -257,7 +278,7 @@ fn is_unchanged(load: &Load<'_>, file: &File, at_target: bool) -> bool {
 /// Across file systems: `None` when the copy is in place and the original is gone.
 fn copied(load: &Load<'_>, file: &File, folder: &OwnedFd, to: &OwnedFd) -> Step<Option<Ended>> {
     let h = load.handover;
-    let Some((_, target)) = &h.to else { return Ok(Some(Ended::Taken)) };
+    let Some((_, target)) = &h.to else { return Ok(Some(Ended::Changed("it has no target"))) };
     let (draft, as_name) = (own_name(h.id, "copy"), target.file_name());
     after("an old draft", remove(to, &draft))?;
     let hash = match copy(file, to, &draft, load.stop) {
@@ -280,13 +301,18 @@ fn copied(load: &Load<'_>, file: &File, folder: &OwnedFd, to: &OwnedFd) -> Step<
         after("an old draft", remove(to, &draft))?;
         return Ok(Some(Ended::Changed("it was changed while it was copied")));
     }
+    let Look::File(copy) = seen(to, &draft)? else { return after("the copy", Err(Errno::NOENT)) };
     match put(to, &draft, to, as_name) {
         Ok(()) => {}
         Err(Errno::EXIST) => {
             after("an old draft", remove(to, &draft))?;
-            return Ok(Some(Ended::Taken));
+            return taken(load, to).map(Some);
         }
-        Err(e) => return moving("the copy", e),
+        Err(e) if is_refusal(e) => {
+            after("an old draft", remove(to, &draft))?;
+            return before("the copy", Err(e));
+        }
+        Err(e) => return after("the copy", Err(e)),
     }
     after("the folder it goes to", sync_folder(to))?;
     crash::at(Point::HandoverPlaced);
@@ -294,7 +320,9 @@ fn copied(load: &Load<'_>, file: &File, folder: &OwnedFd, to: &OwnedFd) -> Step<
         return Ok(None);
     }
     // The original changed after it was copied: the copy is not what agents will see, so it goes.
-    after("the copy", remove(to, as_name))?;
+    if matches!(seen(to, as_name)?, Look::File(stat) if stat.same_content_as(&copy)) {
+        after("the copy", remove(to, as_name))?;
+    }
     after("the folder it goes to", sync_folder(to))?;
     Ok(Some(Ended::Changed("it was changed or replaced while it was handed over")))
 }
@@ -387,7 +415,7 @@ fn resume_stored(load: &Load<'_>, folder: Option<&OwnedFd>, to: &OwnedFd) -> Ste
                     let original = read_again(load, scan::open_in(folder, if here { name } else { &aside }))?;
                     original.is_none() || original == at_target
                 }
-                (None, _) => at_target.is_some(),
+                (None, _) => at_target.is_some() && stat.mtime_ns == h.stat.mtime_ns,
             }
         }
         _ => false,
@@ -399,7 +427,8 @@ fn resume_stored(load: &Load<'_>, folder: Option<&OwnedFd>, to: &OwnedFd) -> Ste
             // A second name of the same file, or the original of a copy; what is neither stays.
             take_away(load, folder)?;
         }
-        return finish(load, folder, to, as_name, Vec::new()).map(Some);
+        clear_drafts(load, to)?;
+        return finish(load, folder, to, Vec::new()).map(Some);
     }
     // Nothing of the file is at its target: what else stands there is somebody else's.
     if let Some(folder) = folder.filter(|_| is_aside) {
@@ -421,14 +450,22 @@ fn resume_moved(load: &Load<'_>, folder: Option<&OwnedFd>, to: &OwnedFd) -> Step
         _ => false,
     };
     if right {
-        return name_moved(load, folder, to);
+        return name_moved(load, to);
     }
-    move_back(load, folder, to)?;
+    let made = match folder {
+        Some(_) => None,
+        None => Some(after("the file's folder", make_folder(load.root, h.path.parent().as_ref(), load.root))?),
+    };
+    if let Some(folder) = folder.or(made.as_ref()) {
+        after("putting a changed file back", put_back(to, &draft, folder, h.path.file_name()))?;
+    }
     Ok(Some(Ended::Changed(REPLACED)))
 }
 
 /// Makes it durable and writes what is to lie beside it.
-fn finish(load: &Load<'_>, folder: Option<&OwnedFd>, to: &OwnedFd, as_name: &[u8], with: Vec<RelPath>) -> Step<Ended> {
+fn finish(load: &Load<'_>, folder: Option<&OwnedFd>, to: &OwnedFd, with: Vec<RelPath>) -> Step<Ended> {
+    let Some((_, target)) = &load.handover.to else { return Ok(Ended::Changed("it has no target")) };
+    let as_name = target.file_name();
     match scan::open_in(to, as_name) {
         Ok(file) => match file.sync_all() {
             Ok(()) => {}
@@ -460,9 +497,9 @@ fn finish(load: &Load<'_>, folder: Option<&OwnedFd>, to: &OwnedFd, as_name: &[u8
 fn take_with(load: &Load<'_>, folder: &OwnedFd, to: Option<(&OwnedFd, &[u8])>) -> Step<Vec<RelPath>> {
     let Some((path, suffix)) = load.with else { return Ok(Vec::new()) };
     let name = path.file_name();
-    let Look::File(stat) = scan::look_in(folder, name) else { return Ok(Vec::new()) };
+    let Look::File(stat) = seen(folder, name)? else { return Ok(Vec::new()) };
     let Some((to, as_name)) = to else {
-        before("its trigger", remove(folder, name))?;
+        after("its trigger", remove(folder, name))?;
         crash::at(Point::HandoverTrigger);
         return Ok(vec![path.clone()]);
     };
@@ -479,11 +516,12 @@ fn take_with(load: &Load<'_>, folder: &OwnedFd, to: Option<(&OwnedFd, &[u8])>) -
                 after("an old draft", remove(to, &draft))?;
                 return before("its trigger", Err(errno(&error)));
             }
-            match put(to, &draft, to, &beside) {
+            let placed = put(to, &draft, to, &beside);
+            after("an old draft", remove(to, &draft))?;
+            match placed {
                 Ok(()) | Err(Errno::EXIST) => {}
                 Err(e) => return moving("its trigger", e),
             }
-            after("an old draft", remove(to, &draft))?;
             leave_copied(load, (folder, name, &stat), (to, &beside))?;
         }
         Err(e) => return moving("its trigger", e),
@@ -500,27 +538,9 @@ fn leave_copied(
 ) -> Step<()> {
     let here = read_again(load, scan::open_in(folder, name))?;
     if here.is_some() && here != read_again(load, scan::open_in(to, beside))? {
-        return Err(Ended::Taken);
+        return taken(load, to).and_then(Err);
     }
     if is_there(folder, name, stat) { after("its trigger", remove(folder, name)) } else { Ok(()) }
-}
-
-/// The file keeps its place for now, and so does its trigger, unless another one has come.
-fn give_back(load: &Load<'_>, folder: &OwnedFd, to: &OwnedFd) -> Step<()> {
-    let (Some((path, suffix)), Some((_, target))) = (load.with, &load.handover.to) else { return Ok(()) };
-    let beside = [target.file_name(), suffix.as_bytes()].concat();
-    match put(to, &beside, folder, path.file_name()) {
-        Ok(()) | Err(Errno::EXIST | Errno::NOENT) => Ok(()),
-        Err(Errno::XDEV | Errno::OPNOTSUPP | Errno::MLINK) => {
-            let copied = scan::open_in(to, &beside).and_then(|file| copy(&file, folder, path.file_name(), load.stop));
-            match copied.map_err(|error| errno(&error)) {
-                Ok(_) => after("its trigger", remove(to, &beside)),
-                Err(Errno::EXIST) => Ok(()),
-                Err(e) => after("its trigger", Err(e)),
-            }
-        }
-        Err(e) => after("its trigger", Err(e)),
-    }
 }
 
 /// A delete.

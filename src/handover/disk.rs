@@ -58,19 +58,56 @@ fn rename_new(from: BorrowedFd<'_>, name: &[u8], to: BorrowedFd<'_>, as_name: &[
             match retry_on_intr(|| rustix::fs::linkat(from, name, to, as_name, AtFlags::empty())) {
                 // "Not permitted" is how a file system says that it has no second names.
                 Err(Errno::PERM) => return Err(Errno::OPNOTSUPP),
+                Err(Errno::EXIST) => {}
                 other => other?,
             }
-            match retry_on_intr(|| rustix::fs::unlinkat(from, name, AtFlags::empty())) {
-                Ok(()) | Err(Errno::NOENT) => Ok(()),
-                Err(e) => {
-                    // Nothing has moved as long as the first name stands.
-                    remove(to, as_name)?;
-                    Err(e)
-                }
-            }
         }
-        other => other,
+        Err(Errno::EXIST) => {}
+        other => return other,
     }
+    // Both names stand. An earlier try may have come this far, or somebody else's file has the new name.
+    if !is_one_file(from, name, to, as_name)? {
+        return Err(Errno::EXIST);
+    }
+    match retry_on_intr(|| rustix::fs::unlinkat(from, name, AtFlags::empty())) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(e) => {
+            // Only a refusal says that the first name still stands, and that is looked at all the same.
+            if is_refusal(e) && is_one_file(from, name, to, as_name)? {
+                retry_on_intr(|| rustix::fs::unlinkat(to, as_name, AtFlags::empty()))?;
+            }
+            Err(e)
+        }
+    }
+}
+
+/// Whether both are names of one file.
+fn is_one_file(one: BorrowedFd<'_>, name: &[u8], other: BorrowedFd<'_>, as_name: &[u8]) -> Result<bool, Errno> {
+    let look = |folder, name| match retry_on_intr(|| rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)) {
+        Ok(stat) => Ok(Some((stat.st_dev, stat.st_ino))),
+        Err(Errno::NOENT) => Ok(None),
+        Err(e) => Err(e),
+    };
+    let (first, second) = (look(one, name)?, look(other, as_name)?);
+    Ok(first.is_some() && first == second)
+}
+
+/// Whether this error of a change says for certain that nothing was changed. Others may come after the fact, as where
+/// the answer of a network file system is lost.
+pub(super) fn is_refusal(e: Errno) -> bool {
+    matches!(
+        e,
+        Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::NOSPC | Errno::DQUOT | Errno::NAMETOOLONG | Errno::OPNOTSUPP
+    )
+}
+
+/// Whether a file of another user, moved into this folder, could not be moved again: its sticky bit keeps all names
+/// for their owners.
+pub(super) fn keeps_names(folder: impl AsFd, file: &File) -> bool {
+    let (Ok(folder), Ok(file)) = (rustix::fs::fstat(folder), file.metadata()) else { return false };
+    let us = rustix::process::geteuid();
+    let ours = us.is_root() || [folder.st_uid, file.uid()].contains(&us.as_raw());
+    folder.st_mode & Mode::SVTX.bits() != 0 && !ours
 }
 
 /// Removes a name.

@@ -174,6 +174,8 @@ struct Found {
     wanted: Vec<Wanted>,
     /// A fault that every file of the mirror would meet.
     fault: Option<String>,
+    /// Some have not ended, those that wait included.
+    open: bool,
 }
 
 impl HandoverLoop {
@@ -254,7 +256,7 @@ impl HandoverLoop {
             return Ok(false);
         }
         if found.resumed.is_empty() && found.wanted.is_empty() {
-            if self.mirror.config.ingest.is_none() {
+            if self.mirror.config.ingest.is_none() && !found.open {
                 self.mirror.set_moves_left(false);
             }
             return Ok(false);
@@ -287,7 +289,7 @@ impl HandoverLoop {
         for (order, end) in &ended {
             match end {
                 Ended::Failed { fault: found, .. } if found.wide => fault = Some(found.text.clone()),
-                Ended::Done { .. } | Ended::Changed(_) | Ended::Gone | Ended::Taken | Ended::Failed { .. } => {}
+                Ended::Done { .. } | Ended::Changed(_) | Ended::Gone | Ended::Taken(_) | Ended::Failed { .. } => {}
             }
             self.tell(&order.handover, end);
             news.push((order.handover.id, order.handover.tries, Outcome::of(end)));
@@ -309,7 +311,7 @@ impl HandoverLoop {
             match end {
                 Ended::Done { .. } => self.empties.add(&order.handover.path, self.mirror.config.settle),
                 Ended::Gone => drop(self.gone.insert(order.handover.path.clone(), Instant::now() + GONE_RESTS)),
-                Ended::Changed(_) | Ended::Taken | Ended::Failed { .. } => {}
+                Ended::Changed(_) | Ended::Taken(_) | Ended::Failed { .. } => {}
             }
         }
         match fault {
@@ -359,7 +361,7 @@ impl HandoverLoop {
             },
             Ended::Changed(why) => tracing::info!(mirror, file, "not handed over: {why}"),
             Ended::Gone => tracing::info!(mirror, file, "not handed over: it is gone here already"),
-            Ended::Taken => tracing::debug!(mirror, file, "its name was taken meanwhile; another one is chosen"),
+            Ended::Taken(_) => tracing::debug!(mirror, file, "its name was taken meanwhile; another one is chosen"),
             Ended::Failed { fault, .. } if fault.wide || h.last_error.as_deref() == Some(fault.text.as_str()) => {
                 tracing::debug!(mirror, file, "{} waits: {}", h.kind, fault.text);
             }
@@ -372,7 +374,7 @@ impl HandoverLoop {
 enum Outcome {
     Done(Vec<RelPath>, Option<&'static str>),
     Cancelled(&'static str, bool),
-    Taken,
+    Taken(RelPath),
     Failed(String, bool),
 }
 
@@ -382,7 +384,7 @@ impl Outcome {
             Ended::Done { with, doubt } => Self::Done(with.clone(), *doubt),
             Ended::Changed(why) => Self::Cancelled(why, true),
             Ended::Gone => Self::Cancelled("the file was gone", false),
-            Ended::Taken => Self::Taken,
+            Ended::Taken(target) => Self::Taken(target.clone()),
             Ended::Failed { fault, moved } => Self::Failed(fault.text.clone(), *moved),
         }
     }
@@ -398,7 +400,7 @@ impl Outcome {
         match self {
             Self::Done(with, doubt) => record::done(tx, id, with, *doubt, now),
             Self::Cancelled(why, again) => record::cancelled(tx, id, why, *again, now).map(|()| true),
-            Self::Taken => record::name_taken(tx, id, now).map(|()| false),
+            Self::Taken(target) => record::name_taken(tx, id, target).map(|()| false),
             Self::Failed(text, moved) => {
                 let pause = retry::delay(tries, None, random());
                 record::handover_failed(tx, id, text, *moved, pause, now).map(|_| false)
@@ -427,7 +429,8 @@ fn look(
     if reader.mirror(mirror.id)?.and_then(|row| row.identity) != Some(root.identity()) {
         return Ok(None);
     }
-    let mut all = Found { root, resumed: Vec::new(), wanted: Vec::new(), fault: None };
+    let open = !reader.open_handovers(mirror.id, None, 1)?.is_empty();
+    let mut all = Found { root, resumed: Vec::new(), wanted: Vec::new(), fault: None, open };
     let mut stores = Stores::default();
     let mut taken = HashSet::new();
     for candidate in found {

@@ -194,11 +194,11 @@ pub fn handover_failed(
     Ok(news)
 }
 
-/// The name at its target was taken meanwhile: another one is chosen at once.
-pub fn name_taken(tx: &Tx<'_>, id: HandoverId, now: UnixMillis) -> Result<()> {
+/// The name at its target was taken meanwhile: it goes on to another one, wherever it is by now.
+pub fn name_taken(tx: &Tx<'_>, id: HandoverId, target: &RelPath) -> Result<()> {
     let Some(mut h) = tx.handover(id)?.filter(|h| h.ended_at.is_none()) else { return Ok(()) };
-    h.state = HandoverState::Waiting;
-    h.next_attempt = Some(now);
+    h.to = h.to.map(|(folder, _)| (folder, target.clone()));
+    h.next_attempt = None;
     tx.put_handover(&h)
 }
 

@@ -109,7 +109,7 @@ fn a_name_that_is_taken_is_not_overwritten() {
     fs::create_dir(place.dir.path().join("store/in")).unwrap();
     fs::write(place.store("a.txt"), "other").unwrap();
     for resumed in [false, true] {
-        assert!(matches!(place.carry(resumed), Ended::Taken), "{resumed}");
+        assert!(matches!(place.carry(resumed), Ended::Taken(_)), "{resumed}");
         assert_eq!((read(&place.root("a.txt")), read(&place.store("a.txt"))), ("content".into(), "other".into()));
     }
 }
@@ -137,22 +137,46 @@ fn a_wrong_file_that_was_moved_in_that_very_moment_goes_back_after_a_kill() {
 }
 
 #[test]
-fn a_file_that_was_moved_and_not_named_is_named_and_one_whose_name_is_taken_goes_back() {
+fn a_file_that_was_moved_and_not_named_is_named_by_another_name_where_its_own_is_taken() {
     let moved = ".casedrop-7.move";
     for taken in [false, true] {
-        let place = Place::new(HandoverKind::Archive);
+        let mut place = Place::new(HandoverKind::Archive);
         fs::create_dir(place.dir.path().join("store/in")).unwrap();
         fs::rename(place.root("a.txt"), place.store(moved)).unwrap();
         if taken {
             fs::write(place.store("a.txt"), "somebody else's").unwrap();
-            assert!(matches!(place.carry(true), Ended::Taken));
-            let both = (read(&place.root("a.txt")), read(&place.store("a.txt")));
-            assert_eq!(both, ("content".into(), "somebody else's".into()));
-        } else {
-            assert!(matches!(place.carry(true), Ended::Done { .. }));
-            assert_eq!((read(&place.root("a.txt")), read(&place.store("a.txt"))), ("-".into(), "content".into()));
+            fs::write(place.store("a~2.txt.note"), "of another one").unwrap();
+            let Ended::Taken(target) = place.carry(true) else { panic!("it is taken") };
+            assert_eq!((target.as_bytes(), read(&place.store(moved))), (&b"in/a~3.txt"[..], "content".into()));
+            place.handover.to = Some((b"/store".to_vec(), target));
         }
+        assert!(matches!(place.carry(true), Ended::Done { .. }));
+        let name = if taken { "a~3.txt" } else { "a.txt" };
+        assert_eq!((read(&place.root("a.txt")), read(&place.store(name))), ("-".into(), "content".into()));
+        assert_eq!(read(&place.store(&format!("{name}.note"))), "paper");
         assert_eq!(read(&place.store(moved)), "-");
+        assert!(!taken || read(&place.store("a.txt")) == "somebody else's");
+    }
+}
+
+#[test]
+fn a_kill_between_the_two_halves_of_a_move_without_rename_leaves_one_name() {
+    // On file systems without `RENAME_NOREPLACE` there are two names of the file for a moment.
+    for (from, to) in [("root/in/a.txt", ".casedrop-7.move"), (".casedrop-7.move", "a.txt")] {
+        let place = Place::new(HandoverKind::Archive);
+        fs::create_dir(place.dir.path().join("store/in")).unwrap();
+        let from = if from.starts_with('.') { place.store(from) } else { place.dir.path().join(from) };
+        if !from.exists() {
+            fs::rename(place.root("a.txt"), &from).unwrap();
+        }
+        fs::hard_link(&from, place.store(to)).unwrap();
+        let mut ended = place.carry(true);
+        if let Ended::Failed { .. } = ended {
+            ended = place.carry(true);
+        }
+        assert!(matches!(ended, Ended::Done { .. }), "{ended:?}");
+        assert_eq!((read(&place.root("a.txt")), read(&place.store("a.txt"))), ("-".into(), "content".into()));
+        assert_eq!(fs::read_dir(place.dir.path().join("store/in")).unwrap().count(), 2, "and the note");
     }
 }
 

@@ -111,3 +111,51 @@ fn a_failed_hand_over_waits_and_is_taken_up_again_or_given_up_with_its_file() {
         Ok(())
     });
 }
+
+#[test]
+fn a_hand_over_that_waits_ends_with_its_file() {
+    for moved in [false, true] {
+        on_journal(move |w| {
+            w.bring("f", 3, Stage::Approved)?;
+            let there = w.row("f")?.unwrap().stat;
+            let id = begun(w, "f")?.handover.id;
+            handover_failed(w.tx, id, "the disk is full", false, Duration::from_secs(9), w.now())?;
+            assert_eq!(at_path(w, "f", &Seen::Absent)?, Step::Missing);
+            if moved {
+                let step = at_path(w, "g", &Seen::Present(there, Content::Read(hash(3))))?;
+                assert!(matches!(step, Step::Move { .. }), "{step:?}");
+            } else {
+                w.pass(60_000);
+                assert_eq!(at_path(w, "f", &Seen::Absent)?, Step::Depart);
+            }
+            assert_eq!(w.tx.handover(id)?.unwrap().state, HandoverState::Cancelled, "moved: {moved}");
+            Ok(())
+        });
+    }
+}
+
+#[test]
+fn a_step_of_the_clock_puts_no_hand_over_off_whichever_clock_its_next_try_was_set_by() {
+    const DAY: i64 = 86_400_000;
+    for step in [DAY, -DAY] {
+        on_journal(move |w| {
+            let clock = |up_ms, wall_ms| crate::core::clock::Reading { boot: "a".into(), up_ms, wall_ms };
+            let begin = w.now().0;
+            keep_time(w.tx, Some(&clock(0, begin)))?;
+            let wait = |path: &str, now: i64| {
+                w.bring(path, 3, Stage::Approved)?;
+                let id = begun(w, path)?.handover.id;
+                handover_failed(w.tx, id, "busy", false, Duration::from_secs(9), at(now))?;
+                Ok::<_, crate::journal::JournalError>(id)
+            };
+            // One by the old clock, one by the new before anybody noticed.
+            let (old, new) = (wait("f", begin + 1_000)?, wait("g", begin + 1_500 + step)?);
+            assert_eq!(keep_time(w.tx, Some(&clock(2_000, begin + 2_000 + step)))?, step);
+            for id in [old, new] {
+                let left = w.tx.handover(id)?.unwrap().next_attempt.unwrap().0 - (begin + 2_000 + step);
+                assert!(left <= 9_000, "{left} ms to wait");
+            }
+            Ok(())
+        });
+    }
+}
