@@ -264,13 +264,14 @@ impl Sim {
     /// Lets time go by, and looks every second or, when it is long, every five.
     async fn pass(&self, process: &mut Process, time: Duration) -> Result<(), String> {
         let most = Duration::from_secs(if time.as_secs() < 15 { 1 } else { 5 });
+        let reader = process.engine.world.journal.reader().unwrap();
         let mut left = time;
         while !left.is_zero() && self.broken.borrow().is_empty() {
             let part = left.min(most);
             process.pass(part).await?;
             left -= part;
             self.look();
-            self.weigh_proof(&process.engine.world.journal.reader().unwrap());
+            self.weigh_proof(&reader);
         }
         Ok(())
     }
