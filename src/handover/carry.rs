@@ -20,7 +20,7 @@ use rustix::fs::{Access, AtFlags};
 use rustix::io::Errno;
 
 use super::disk::{
-    copy, is_refusal, is_there, keeps_names, make_folder, own_name, put, put_back, remove, sync_folder, write_new,
+    copy, is_refusal, is_there, keeps_names, make_folder, own_name, put, put_back, remove, sync_folder, take, write_new,
 };
 use crate::core::handover;
 use crate::core::model::{Handover, Stat};
@@ -117,6 +117,8 @@ pub(super) fn carry(load: &Load<'_>) -> Ended {
         None => removed(load),
     };
     match ended {
+        // Its trigger may be gone already, so what stands here must not be taken for a file without one.
+        Err(Ended::Failed { fault, .. }) if load.resumed && load.with.is_some() => Ended::Failed { fault, moved: true },
         Ok(ended) | Err(ended) => ended,
     }
 }
@@ -167,16 +169,6 @@ fn stopped(moved: bool) -> Ended {
 
 /// Archive and quarantine.
 fn stored(load: &Load<'_>, store: &Root) -> Step<Ended> {
-    match store_it(load, store) {
-        // Its trigger may be there already, so what stands here must not be taken for a file without one.
-        Err(Ended::Failed { fault, .. }) if load.resumed && load.with.is_some() => {
-            Err(Ended::Failed { fault, moved: true })
-        }
-        ended => ended,
-    }
-}
-
-fn store_it(load: &Load<'_>, store: &Root) -> Step<Ended> {
     let h = load.handover;
     let Some((_, target)) = &h.to else { return Ok(Ended::Changed("it has no target")) };
     let folder = source_folder(load)?;
@@ -225,9 +217,9 @@ fn taken(load: &Load<'_>, to: &OwnedFd) -> Step<Ended> {
 /// Moves the file to its target; `None` when it is there.
 fn place(load: &Load<'_>, file: &File, folder: &OwnedFd, to: &OwnedFd) -> Step<Option<Ended>> {
     let h = load.handover;
-    let (name, draft) = (h.path.file_name(), own_name(h.id, "move"));
-    let put = if keeps_names(to, file) { Err(Errno::XDEV) } else { put(folder, name, to, &draft) };
-    match put {
+    let (name, draft) = (h.path.file_name(), own_name(h, "move"));
+    let moved = if keeps_names(to, file) { Err(Errno::XDEV) } else { take(folder, name, to, &draft) };
+    match moved {
         Ok(()) => {}
         // A file system that lost its answer says so when it is asked again.
         Err(Errno::NOENT) if seen(to, &draft)? == Look::Absent => return Ok(Some(Ended::Gone)),
@@ -236,13 +228,14 @@ fn place(load: &Load<'_>, file: &File, folder: &OwnedFd, to: &OwnedFd) -> Step<O
         Err(Errno::XDEV | Errno::OPNOTSUPP | Errno::MLINK) => {
             // What could not be removed afterwards is not copied first.
             let may = rustix::fs::accessat(folder, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::empty());
+            let may = may.and(if keeps_names(folder, file) { Err(Errno::PERM) } else { Ok(()) });
             before("the file's folder", may)?;
             return copied(load, file, folder, to);
         }
         Err(e) => return moving("moving the file", e),
     }
     crash::at(Point::HandoverRenamed);
-    if !is_unchanged(load, file, is_there(to, &draft, &h.stat)) {
+    if !is_unchanged(load, file, &seen(to, &draft)?)? {
         after("putting a changed file back", put_back(to, &draft, folder, name))?;
         return Ok(Some(Ended::Changed(REPLACED)));
     }
@@ -253,33 +246,37 @@ fn place(load: &Load<'_>, file: &File, folder: &OwnedFd, to: &OwnedFd) -> Step<O
 fn name_moved(load: &Load<'_>, to: &OwnedFd) -> Step<Option<Ended>> {
     let h = load.handover;
     let Some((_, target)) = &h.to else { return Ok(Some(Ended::Changed("it has no target"))) };
-    match put(to, &own_name(h.id, "move"), to, target.file_name()) {
+    match put(to, &own_name(h, "move"), to, target.file_name()) {
         Ok(()) => Ok(None),
         Err(Errno::EXIST) => taken(load, to).map(Some),
         Err(e) => after("naming the file", Err(e)),
     }
 }
 
-/// Whether the open file is still what it was before it moved, to the byte where its clock could hide a change.
-fn is_unchanged(load: &Load<'_>, file: &File, at_target: bool) -> bool {
+/// Whether the open file is still what it was before it moved, to the byte where its clock could hide a change, and
+/// this is what was seen of it.
+fn is_unchanged(load: &Load<'_>, file: &File, look: &Look) -> Step<bool> {
     let h = load.handover;
     let same = |stat: &Stat| stat.same_content_as(&h.stat);
-    if !at_target || !scan::stat_of(file).is_ok_and(|now| same(&now)) {
-        return false;
+    let now = scan::stat_of(file).map_err(|e| errno(&e));
+    if !matches!(look, Look::File(stat) if same(stat)) || !same(&after("looking at the file", now)?) {
+        return Ok(false);
     }
     let written = UnixMillis(h.stat.mtime_ns / 1_000_000);
     let now = UnixMillis::now();
-    if now.since(written).max(written.since(now)) > TICK {
-        return true;
+    let Some(hash) = h.hash.filter(|_| now.since(written).max(written.since(now)) <= TICK) else { return Ok(true) };
+    match scan::read_hash(file, Some(&h.stat), &|| false) {
+        Ok(read) => Ok(read.hash == hash),
+        Err(ReadFault::Changed | ReadFault::Stopped) => Ok(false),
+        Err(ReadFault::Io(e)) => after("reading the file again", Err(errno(&e))),
     }
-    h.hash.is_none_or(|hash| scan::read_hash(file, Some(&h.stat), &|| false).is_ok_and(|read| read.hash == hash))
 }
 
 /// Across file systems: `None` when the copy is in place and the original is gone.
 fn copied(load: &Load<'_>, file: &File, folder: &OwnedFd, to: &OwnedFd) -> Step<Option<Ended>> {
     let h = load.handover;
     let Some((_, target)) = &h.to else { return Ok(Some(Ended::Changed("it has no target"))) };
-    let (draft, as_name) = (own_name(h.id, "copy"), target.file_name());
+    let (draft, as_name) = (own_name(h, "copy"), target.file_name());
     after("an old draft", remove(to, &draft))?;
     let hash = match copy(file, to, &draft, load.stop) {
         Ok(hash) => hash,
@@ -331,7 +328,7 @@ fn copied(load: &Load<'_>, file: &File, folder: &OwnedFd, to: &OwnedFd) -> Step<
 /// the right one: so it is first taken aside, which cannot hit another file unseen, and then looked at.
 fn take_away(load: &Load<'_>, folder: &OwnedFd) -> Step<bool> {
     let h = load.handover;
-    let (name, aside) = (h.path.file_name(), own_name(h.id, "gone"));
+    let (name, aside) = (h.path.file_name(), own_name(h, "gone"));
     let is_it = |look: &Look| matches!(look, Look::File(stat) if stat.same_content_as(&h.stat));
     let left = seen(folder, &aside)?;
     if left != Look::Absent && !is_it(&left) {
@@ -339,10 +336,11 @@ fn take_away(load: &Load<'_>, folder: &OwnedFd) -> Step<bool> {
         return Ok(false);
     }
     if left == Look::Absent {
-        match put(folder, name, folder, &aside) {
+        match take(folder, name, folder, &aside) {
             Ok(()) => {}
-            // Somebody else removed it.
-            Err(Errno::NOENT) => return Ok(true),
+            // Somebody else removed it, unless an answer was lost and it is aside.
+            Err(Errno::NOENT) if seen(folder, &aside)? == Look::Absent => return Ok(true),
+            Err(Errno::NOENT) => {}
             Err(e) => return after("removing the original", Err(e)),
         }
     }
@@ -360,7 +358,7 @@ fn take_away(load: &Load<'_>, folder: &OwnedFd) -> Step<bool> {
 /// Copies that an earlier try did not put in their place.
 fn clear_drafts(load: &Load<'_>, to: &OwnedFd) -> Step<()> {
     for what in ["copy", "trigger"] {
-        after("an old draft", remove(to, &own_name(load.handover.id, what)))?;
+        after("an old draft", remove(to, &own_name(load.handover, what)))?;
     }
     Ok(())
 }
@@ -397,7 +395,7 @@ fn resume_stored(load: &Load<'_>, folder: Option<&OwnedFd>, to: &OwnedFd) -> Ste
     let h = load.handover;
     let Some((_, target)) = &h.to else { return Ok(None) };
     let (name, as_name) = (h.path.file_name(), target.file_name());
-    let aside = own_name(h.id, "gone");
+    let aside = own_name(h, "gone");
     let look = |name: &[u8]| folder.map_or(Ok(Look::Absent), |folder| seen(folder, name));
     let is_it = |look: &Look| matches!(look, Look::File(stat) if stat.same_content_as(&h.stat));
     if let Some(ended) = resume_moved(load, folder, to)? {
@@ -441,7 +439,7 @@ fn resume_stored(load: &Load<'_>, folder: Option<&OwnedFd>, to: &OwnedFd) -> Ste
 /// Names what an earlier try has moved and not named, or puts it back if it is not what was to be moved.
 fn resume_moved(load: &Load<'_>, folder: Option<&OwnedFd>, to: &OwnedFd) -> Step<Option<Ended>> {
     let h = load.handover;
-    let draft = own_name(h.id, "move");
+    let draft = own_name(h, "move");
     let right = match seen(to, &draft)? {
         Look::Absent => return Ok(None),
         Look::File(stat) if stat.same_content_as(&h.stat) => {
@@ -480,7 +478,7 @@ fn finish(load: &Load<'_>, folder: Option<&OwnedFd>, to: &OwnedFd, with: Vec<Rel
     crash::at(Point::HandoverSynced);
     if let Some((suffix, content)) = &load.paper {
         let name = [as_name, suffix.as_bytes()].concat();
-        let written = write_new(to, &own_name(load.handover.id, "paper"), &name, content);
+        let written = write_new(to, &own_name(load.handover, "paper"), &name, content);
         match written {
             Ok(()) => {}
             // From before a kill: its name was free when the hand-over was announced.
@@ -506,10 +504,11 @@ fn take_with(load: &Load<'_>, folder: &OwnedFd, to: Option<(&OwnedFd, &[u8])>) -
     let beside = [as_name, suffix.as_bytes()].concat();
     match put(folder, name, to, &beside) {
         Ok(()) => {}
-        Err(Errno::NOENT) => return Ok(Vec::new()),
+        Err(Errno::NOENT) if seen(to, &beside)? == Look::Absent => return Ok(Vec::new()),
+        Err(Errno::NOENT) => {}
         Err(Errno::EXIST) => leave_copied(load, (folder, name, &stat), (to, &beside))?,
         Err(Errno::XDEV | Errno::OPNOTSUPP | Errno::MLINK) => {
-            let draft = own_name(load.handover.id, "trigger");
+            let draft = own_name(load.handover, "trigger");
             after("an old draft", remove(to, &draft))?;
             let copied = scan::open_in(folder, name).and_then(|file| copy(&file, to, &draft, load.stop));
             if let Err(error) = copied {
@@ -550,7 +549,7 @@ fn removed(load: &Load<'_>) -> Step<Ended> {
     let Some(folder) = source_folder(load)? else {
         return Ok(if load.resumed { unseen() } else { Ended::Gone });
     };
-    let aside = own_name(h.id, "gone");
+    let aside = own_name(h, "gone");
     if load.resumed {
         match seen(&folder, &aside)? {
             Look::Absent => match seen(&folder, name)? {

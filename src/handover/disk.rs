@@ -12,7 +12,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, Timespec, Timestamps};
 use rustix::io::{Errno, retry_on_intr};
 
 use crate::core::handover::OWN_PREFIX;
-use crate::core::model::{HandoverId, Stat};
+use crate::core::model::{Handover, Stat};
 #[cfg(test)]
 use crate::host::simulated;
 use crate::scan::{self, Look, Root};
@@ -23,12 +23,35 @@ const COPY_BYTES: usize = 256 * 1024;
 /// Names tried for a file that has to go back to a folder where its own name is taken.
 const MOST_NAMES: u32 = 1_000;
 
-/// The name that a hand-over uses for a moment; it tells whose leftover it is.
-pub(super) fn own_name(id: HandoverId, what: &str) -> Vec<u8> {
-    [OWN_PREFIX, format!("{}.{what}", id.0).as_bytes()].concat()
+/// The name that a hand-over uses for a moment; it tells whose leftover it is. The time of its beginning sets it apart
+/// from those of another journal, which may have the same archive.
+pub(super) fn own_name(h: &Handover, what: &str) -> Vec<u8> {
+    [OWN_PREFIX, format!("{}-{:x}.{what}", h.id.0, h.created_at.0).as_bytes()].concat()
 }
 
-/// Moves a name without replacing another one.
+/// Gives a name of somebody's one of ours ([`own_name`]), which must be free. One step on any file system, so that what
+/// comes to stand at the old name meanwhile is not touched.
+///
+/// # Errors
+/// `EXIST`: the new name is taken. `XDEV`: it is another file system.
+pub(super) fn take(from: impl AsFd, name: &[u8], to: impl AsFd, own: &[u8]) -> Result<(), Errno> {
+    let (from, to) = (from.as_fd(), to.as_fd());
+    #[cfg(test)]
+    if simulated::are_apart(from, to) {
+        return Err(Errno::XDEV);
+    }
+    let without_replacing = || rustix::fs::renameat_with(from, name, to, own, RenameFlags::NOREPLACE);
+    changing(|| match retry_on_intr(without_replacing) {
+        // The file system cannot be told not to replace, and nobody else uses such a name.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => match inode(to, own)? {
+            None => retry_on_intr(|| rustix::fs::renameat(from, name, to, own)),
+            Some(_) => Err(Errno::EXIST),
+        },
+        other => other,
+    })
+}
+
+/// Gives a file that has a name of ours its own name, without replacing another one.
 ///
 /// # Errors
 /// `EXIST`: the new name is taken. `XDEV`: it is another file system.
@@ -74,7 +97,8 @@ fn rename_new(from: BorrowedFd<'_>, name: &[u8], to: BorrowedFd<'_>, as_name: &[
         Err(e) => {
             // Only a refusal says that the first name still stands, and that is looked at all the same.
             if is_refusal(e) && is_one_file(from, name, to, as_name)? {
-                retry_on_intr(|| rustix::fs::unlinkat(to, as_name, AtFlags::empty()))?;
+                // Both may stand then, which is no refusal.
+                retry_on_intr(|| rustix::fs::unlinkat(to, as_name, AtFlags::empty())).map_err(|_| Errno::IO)?;
             }
             Err(e)
         }
@@ -83,13 +107,17 @@ fn rename_new(from: BorrowedFd<'_>, name: &[u8], to: BorrowedFd<'_>, as_name: &[
 
 /// Whether both are names of one file.
 fn is_one_file(one: BorrowedFd<'_>, name: &[u8], other: BorrowedFd<'_>, as_name: &[u8]) -> Result<bool, Errno> {
-    let look = |folder, name| match retry_on_intr(|| rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)) {
+    let (first, second) = (inode(one, name)?, inode(other, as_name)?);
+    Ok(first.is_some() && first == second)
+}
+
+/// Device and inode of what has the name.
+fn inode(folder: BorrowedFd<'_>, name: &[u8]) -> Result<Option<(u64, u64)>, Errno> {
+    match retry_on_intr(|| rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)) {
         Ok(stat) => Ok(Some((stat.st_dev, stat.st_ino))),
         Err(Errno::NOENT) => Ok(None),
         Err(e) => Err(e),
-    };
-    let (first, second) = (look(one, name)?, look(other, as_name)?);
-    Ok(first.is_some() && first == second)
+    }
 }
 
 /// Whether this error of a change says for certain that nothing was changed. Others may come after the fact, as where
@@ -112,10 +140,10 @@ pub(super) fn keeps_names(folder: impl AsFd, file: &File) -> bool {
 
 /// Removes a name.
 pub(super) fn remove(folder: impl AsFd, name: &[u8]) -> Result<(), Errno> {
-    changing(|| match retry_on_intr(|| rustix::fs::unlinkat(&folder, name, AtFlags::empty())) {
+    match changing(|| retry_on_intr(|| rustix::fs::unlinkat(&folder, name, AtFlags::empty()))) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
         Err(e) => Err(e),
-    })
+    }
 }
 
 /// Makes what was done to a folder's names durable (L67).

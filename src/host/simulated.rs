@@ -462,12 +462,17 @@ pub fn disk_call() -> Result<(), Errno> {
     fails.flatten().map_or(Ok(()), Err)
 }
 
-/// A change of names is done: its answer may be lost, as on a network file system.
+/// A change of names is done: its answer may be lost, as on a network file system; asked again, that says that the old
+/// name is not there.
 ///
 /// # Errors
 /// Never a refusal, which says that nothing was done.
 pub fn disk_answer() -> Result<(), Errno> {
-    disk_call().map_err(|errno| if errno == Errno::STALE { errno } else { Errno::IO })
+    disk_call().map_err(|errno| match errno {
+        Errno::STALE => errno,
+        Errno::BUSY => Errno::NOENT,
+        _ => Errno::IO,
+    })
 }
 
 /// Whether a name cannot be moved from one of these folders to the other.
