@@ -5,7 +5,7 @@
 //! At any time each content that its user did not take away is somewhere (invariant 1); nothing is ever overwritten;
 //! and at the end every one is delivered once and handed over once, with its papers, and nothing is left in between.
 //!
-//! Seeds are chosen as for the simulation of mirrors; a normal run takes 300.
+//! Seeds are chosen as for the simulation of mirrors; a normal run takes 200.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -27,7 +27,7 @@ use crate::journal::Reader;
 use crate::types::RelPath;
 
 /// Seeds of a normal run.
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 200;
 
 /// How long it may take, once all trouble is over, until every file has left.
 const PEACE: Duration = Duration::from_secs(2 * 3600);
