@@ -257,9 +257,8 @@ fn name_moved(load: &Load<'_>, to: &OwnedFd) -> Step<Option<Ended>> {
 /// this is what was seen of it.
 fn is_unchanged(load: &Load<'_>, file: &File, look: &Look) -> Step<bool> {
     let h = load.handover;
-    let same = |stat: &Stat| stat.same_content_as(&h.stat);
     let now = scan::stat_of(file).map_err(|e| errno(&e));
-    if !matches!(look, Look::File(stat) if same(stat)) || !same(&after("looking at the file", now)?) {
+    if !is_it(load, look) || !after("looking at the file", now)?.same_content_as(&h.stat) {
         return Ok(false);
     }
     let written = UnixMillis(h.stat.mtime_ns / 1_000_000);
@@ -329,9 +328,8 @@ fn copied(load: &Load<'_>, file: &File, folder: &OwnedFd, to: &OwnedFd) -> Step<
 fn take_away(load: &Load<'_>, folder: &OwnedFd) -> Step<bool> {
     let h = load.handover;
     let (name, aside) = (h.path.file_name(), own_name(h, "gone"));
-    let is_it = |look: &Look| matches!(look, Look::File(stat) if stat.same_content_as(&h.stat));
     let left = seen(folder, &aside)?;
-    if left != Look::Absent && !is_it(&left) {
+    if left != Look::Absent && !is_it(load, &left) {
         after("putting a changed file back", put_back(folder, &aside, folder, name))?;
         return Ok(false);
     }
@@ -345,7 +343,7 @@ fn take_away(load: &Load<'_>, folder: &OwnedFd) -> Step<bool> {
         }
     }
     crash::at(Point::HandoverAside);
-    if is_it(&seen(folder, &aside)?) {
+    if is_it(load, &seen(folder, &aside)?) {
         after("removing the original", remove(folder, &aside))?;
         crash::at(Point::HandoverRemoved);
         after("the file's folder", sync_folder(folder))?;
@@ -361,6 +359,11 @@ fn clear_drafts(load: &Load<'_>, to: &OwnedFd) -> Step<()> {
         after("an old draft", remove(to, &own_name(load.handover, what)))?;
     }
     Ok(())
+}
+
+/// Whether what was seen is the very file that is handed over, unchanged.
+fn is_it(load: &Load<'_>, look: &Look) -> bool {
+    matches!(look, Look::File(stat) if stat.same_content_as(&load.handover.stat))
 }
 
 /// What stands there; that it cannot be told says nothing about it.
@@ -397,14 +400,13 @@ fn resume_stored(load: &Load<'_>, folder: Option<&OwnedFd>, to: &OwnedFd) -> Ste
     let (name, as_name) = (h.path.file_name(), target.file_name());
     let aside = own_name(h, "gone");
     let look = |name: &[u8]| folder.map_or(Ok(Look::Absent), |folder| seen(folder, name));
-    let is_it = |look: &Look| matches!(look, Look::File(stat) if stat.same_content_as(&h.stat));
     if let Some(ended) = resume_moved(load, folder, to)? {
         return Ok(Some(ended));
     }
-    let (here, is_aside) = (is_it(&look(name)?), look(&aside)? != Look::Absent);
+    let (here, is_aside) = (is_it(load, &look(name)?), look(&aside)? != Look::Absent);
     let there = match seen(to, as_name)? {
         // What was never read (too large) is known by its identity, or by the original beside its copy.
-        found if h.hash.is_none() && is_it(&found) => true,
+        found if h.hash.is_none() && is_it(load, &found) => true,
         Look::File(stat) if stat.size == h.stat.size => {
             let at_target = read_again(load, scan::open_in(to, as_name))?;
             match (h.hash, folder) {
@@ -442,9 +444,7 @@ fn resume_moved(load: &Load<'_>, folder: Option<&OwnedFd>, to: &OwnedFd) -> Step
     let draft = own_name(h, "move");
     let right = match seen(to, &draft)? {
         Look::Absent => return Ok(None),
-        Look::File(stat) if stat.same_content_as(&h.stat) => {
-            h.hash.is_none() || read_again(load, scan::open_in(to, &draft))? == h.hash
-        }
+        found if is_it(load, &found) => h.hash.is_none() || read_again(load, scan::open_in(to, &draft))? == h.hash,
         _ => false,
     };
     if right {

@@ -299,12 +299,6 @@ impl Disk {
         fs::File::open(file).unwrap().set_modified(time).unwrap();
     }
 
-    fn at(at: u64) -> String {
-        let folder = FOLDERS[usize::try_from(at / 16).unwrap() % FOLDERS.len()];
-        let name = NAMES[usize::try_from(at % 16).unwrap() % NAMES.len()];
-        if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
-    }
-
     fn chosen(&self, which: u64) -> Option<String> {
         let paths: Vec<&String> = self.tree().keys().collect();
         let at = usize::try_from(which % (paths.len().max(1) as u64)).unwrap();
@@ -379,7 +373,7 @@ impl Disk {
 
     /// What to write at a place: `None` if something else than a file is in the way.
     fn writable(&self, at: u64) -> Option<(String, PathBuf)> {
-        let path = Self::at(at);
+        let path = path_at(at);
         let full = self.place().join(&path);
         fs::create_dir_all(full.parent()?).ok()?;
         let free = fs::symlink_metadata(&full).map_or(true, |meta| meta.is_file());
@@ -480,7 +474,7 @@ impl Disk {
                 vec![one, two]
             }
             Deed::Link { at } => {
-                let path = Self::at(at);
+                let path = path_at(at);
                 let full = self.place().join(&path);
                 if fs::symlink_metadata(&full).is_ok() || fs::create_dir_all(full.parent().unwrap()).is_err() {
                     return Vec::new();
@@ -588,6 +582,14 @@ impl Disk {
     }
 }
 
-fn hash(content: &[u8]) -> String {
+/// SHA-256 in hexadecimal.
+pub fn hash(content: &[u8]) -> String {
     Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The path that a number stands for.
+pub fn path_at(at: u64) -> String {
+    let folder = FOLDERS[usize::try_from(at / 16).unwrap() % FOLDERS.len()];
+    let name = NAMES[usize::try_from(at % 16).unwrap() % NAMES.len()];
+    if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
 }

@@ -8,9 +8,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
-use super::disk::{FOLDERS, NAMES};
+use super::disk::{hash, path_at};
 use crate::host::simulated::Dice;
 
 /// What says that a file is whole, where the mirror asks for it.
@@ -116,10 +114,6 @@ pub struct Inbox {
     renamed: BTreeSet<String>,
 }
 
-pub fn hash(content: &[u8]) -> String {
-    Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 impl Inbox {
     pub fn new(beside: impl Fn(&str) -> PathBuf, triggers: bool) -> Self {
         let paths = [(Place::Root, "root"), (Place::Archive, "archive"), (Place::Quarantine, "quarantine")];
@@ -202,7 +196,7 @@ impl Inbox {
         let root = self.seat(Place::Root);
         match *deed {
             Deed::Write { at, size, renamed } => {
-                let path = at_path(at);
+                let path = path_at(at);
                 let full = root.join(&path);
                 let content = self.content(size);
                 if !self.clear(&full).unwrap_or(false) {
@@ -222,7 +216,7 @@ impl Inbox {
                 [Some(path), trigger].into_iter().flatten().collect()
             }
             Deed::Rename { which, at } => {
-                let (Some(found), path) = (self.chosen(which), at_path(at)) else { return Vec::new() };
+                let (Some(found), path) = (self.chosen(which), path_at(at)) else { return Vec::new() };
                 let full = root.join(&path);
                 if found.path == path || !self.clear(&full).unwrap_or(false) {
                     return Vec::new();
@@ -266,12 +260,6 @@ impl Inbox {
             }
         }
     }
-}
-
-fn at_path(at: u64) -> String {
-    let folder = FOLDERS[usize::try_from(at / 16).unwrap() % FOLDERS.len()];
-    let name = NAMES[usize::try_from(at % 16).unwrap() % NAMES.len()];
-    if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
 }
 
 fn collect(folder: &Path, (place, prefix): (Place, &str), into: &mut Vec<Found>) {

@@ -16,7 +16,7 @@ use casedrop_sandbox::{FileStatus, LedgerFile, Scan, Switches, Verdict};
 use super::course;
 use super::inbox::{self, Deed, Inbox, LARGEST, Place, TRIGGER};
 use super::run::{FAILS, fault, touch};
-use super::seeds::{Told, run_all};
+use super::seeds::{Outcome, Told, run_all};
 use super::stage::{End, Process, Stage};
 use super::wire::Weather;
 use crate::config::Config;
@@ -108,9 +108,7 @@ fn step(dice: &mut Dice) -> Step {
 /// What one seed came to.
 #[derive(Debug, Default, Clone)]
 struct Report {
-    broken: Vec<String>,
-    trace: Vec<String>,
-    steps: usize,
+    told: Told,
     kills: u64,
     /// Kills at a named point of a move.
     moving: u64,
@@ -121,21 +119,13 @@ struct Report {
     taken: u64,
 }
 
-impl Told for Report {
-    fn broken(&self) -> &[String] {
-        &self.broken
-    }
-
-    fn trace(&self) -> &[String] {
-        &self.trace
-    }
-
-    fn steps(&self) -> usize {
-        self.steps
+impl Outcome for Report {
+    fn told(&self) -> &Told {
+        &self.told
     }
 
     fn add(&mut self, other: &Self) {
-        self.steps += other.steps;
+        self.told.steps += other.told.steps;
         self.kills += other.kills;
         self.moving += other.moving;
         self.archived += other.archived;
@@ -208,7 +198,8 @@ impl Sim {
 
     fn go(&self, limit: usize) -> Report {
         let steps: Vec<Step> = steps(self.seed).into_iter().take(limit).collect();
-        let mut report = Report { steps: steps.len(), ..Report::default() };
+        let mut report = Report::default();
+        report.told.steps = steps.len();
         let next = Cell::new(0);
         self.stage.host.set_slowness(Duration::from_millis(60));
         self.stage.line.set_weather(Weather { slow_ms: 100, ..Weather::default() });
@@ -256,8 +247,8 @@ impl Sim {
         let gone = |f: &&LedgerFile| f.sha256.as_ref().is_some_and(|hash| !places.iter().any(|p| p.hash == *hash));
         report.removed = at_connect.iter().filter(gone).count() as u64;
         report.disk_faults = self.stage.host.disk_faults();
-        report.broken = self.broken.take();
-        report.trace = self.stage.trace.lines();
+        report.told.broken = self.broken.take();
+        report.told.trace = self.stage.trace.lines();
         report
     }
 
@@ -504,7 +495,7 @@ fn every_file_is_somewhere_at_any_time_and_handed_over_once_at_the_end() {
         "{seeds} seeds from {first} in {:.1} s: {} steps, {} kills, {} of them in the middle of a move; {} files archived, {} in \
          quarantine, {} removed; {} names taken by others; {} faults of the disk",
         all.seconds,
-        sum.steps,
+        sum.told.steps,
         sum.kills,
         sum.moving,
         sum.archived,

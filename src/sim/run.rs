@@ -11,7 +11,7 @@ use casedrop_sandbox::{Fault, FaultKind, NewCase, Nth, Op, Scan, Switches, Verdi
 use super::course::{self, Step};
 use super::disk::Disk;
 use super::judge::{self, Judge, Watched};
-use super::seeds::Told;
+use super::seeds::{Outcome, Told};
 use super::stage::{End, Process, Stage};
 use super::wire::Weather;
 use crate::config::Config;
@@ -41,10 +41,8 @@ pub struct Rules {
 /// What one seed came to.
 #[derive(Debug, Default, Clone)]
 pub struct Report {
-    pub broken: Vec<String>,
-    pub trace: Vec<String>,
+    pub told: Told,
     pub seeds: u64,
-    pub steps: usize,
     pub lives: u64,
     pub kills: u64,
     pub calls: u64,
@@ -69,22 +67,14 @@ pub struct Report {
     pub torn: u64,
 }
 
-impl Told for Report {
-    fn broken(&self) -> &[String] {
-        &self.broken
-    }
-
-    fn trace(&self) -> &[String] {
-        &self.trace
-    }
-
-    fn steps(&self) -> usize {
-        self.steps
+impl Outcome for Report {
+    fn told(&self) -> &Told {
+        &self.told
     }
 
     fn add(&mut self, other: &Self) {
         self.seeds += other.seeds;
-        self.steps += other.steps;
+        self.told.steps += other.told.steps;
         self.lives += other.lives;
         self.kills += other.kills;
         self.calls += other.calls;
@@ -254,7 +244,8 @@ impl Sim {
     fn go(&self, limit: usize, foreign: &str) -> Report {
         let steps: Vec<Step> = course::steps(self.seed).into_iter().take(limit).collect();
         let pairs = u64::from(self.folders.len() == 2);
-        let mut report = Report { seeds: 1, steps: steps.len(), pairs, ..Report::default() };
+        let mut report = Report { seeds: 1, pairs, ..Report::default() };
+        report.told.steps = steps.len();
         let next = Cell::new(0);
         self.stage.host.set_slowness(Duration::from_millis(60));
         self.stage.line.set_weather(Weather { slow_ms: 100, ..Weather::default() });
@@ -299,7 +290,7 @@ impl Sim {
                     }
                 }
                 End::Gave(text) => {
-                    report.broken.push(format!("the daemon gave up: {text}"));
+                    report.told.broken.push(format!("the daemon gave up: {text}"));
                     break;
                 }
             }
@@ -318,12 +309,12 @@ impl Sim {
             }
             self.stage.host.pass(Duration::from_millis(300));
         }
-        report.broken.extend(self.judge.broken());
-        if report.broken.is_empty() {
-            report.broken.extend(self.peace(foreign, &mut report.lives));
+        report.told.broken.extend(self.judge.broken());
+        if report.told.broken.is_empty() {
+            report.told.broken.extend(self.peace(foreign, &mut report.lives));
         }
         let requests = self.stage.sandbox.requests();
-        report.broken.extend(judge::storms(&requests, 5, 5, &self.stage.begins.borrow()));
+        report.told.broken.extend(judge::storms(&requests, 5, 5, &self.stage.begins.borrow()));
         let pieces = requests.iter().filter(|one| one.op == Op::PutObject && one.bytes >= course::PIECE);
         for one in pieces {
             report.pieces += 1;
@@ -339,7 +330,7 @@ impl Sim {
         report.apart = self.apart.get();
         report.losses = self.losses.get();
         report.adoptions = self.adoptions.get();
-        report.trace = self.stage.trace.lines();
+        report.told.trace = self.stage.trace.lines();
         report
     }
 

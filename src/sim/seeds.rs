@@ -5,11 +5,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 /// What every simulation tells of one seed.
-pub trait Told: Default + Send {
+#[derive(Debug, Default, Clone)]
+pub struct Told {
     /// What does not hold; empty when all does.
-    fn broken(&self) -> &[String];
-    fn trace(&self) -> &[String];
-    fn steps(&self) -> usize;
+    pub broken: Vec<String>,
+    pub trace: Vec<String>,
+    pub steps: usize,
+}
+
+/// What one seed came to, with the figures of its simulation.
+pub trait Outcome: Default + Send {
+    fn told(&self) -> &Told;
     /// Adds the figures of another seed.
     fn add(&mut self, other: &Self);
 }
@@ -31,13 +37,13 @@ fn number(name: &str) -> Option<u64> {
 ///
 /// # Panics
 /// A seed fails.
-pub fn run_all<R: Told>(normal: u64, run: fn(u64, usize) -> R) -> Option<Sum<R>> {
+pub fn run_all<R: Outcome>(normal: u64, run: fn(u64, usize) -> R) -> Option<Sum<R>> {
     if let Some(seed) = number("CASEDROP_SIM_SEED") {
         let subscriber = tracing_subscriber::fmt().with_test_writer().with_max_level(tracing::Level::DEBUG).finish();
         let _log = tracing::subscriber::set_default(subscriber);
         let limit = number("CASEDROP_SIM_STEPS").map_or(usize::MAX, |steps| usize::try_from(steps).unwrap());
         let report = run(seed, limit);
-        assert!(report.broken().is_empty(), "seed {seed}:\n{}", report.broken().join("\n"));
+        assert!(report.told().broken.is_empty(), "seed {seed}:\n{}", report.told().broken.join("\n"));
         return None;
     }
     let seeds = number("CASEDROP_SIM_SEEDS").unwrap_or(normal);
@@ -60,7 +66,7 @@ pub fn run_all<R: Told>(normal: u64, run: fn(u64, usize) -> R) -> Option<Sum<R>>
                         failed.lock().unwrap().push(seed);
                         continue;
                     };
-                    if !report.broken().is_empty() {
+                    if !report.told().broken.is_empty() {
                         println!("{}", shortest(seed, &report, run));
                         failed.lock().unwrap().push(seed);
                     }
@@ -75,17 +81,18 @@ pub fn run_all<R: Told>(normal: u64, run: fn(u64, usize) -> R) -> Option<Sum<R>>
 }
 
 /// The shortest course of the seed that fails, told at length.
-fn shortest<R: Told>(seed: u64, report: &R, run: fn(u64, usize) -> R) -> String {
-    let cut = (0..report.steps()).find_map(|limit| Some(run(seed, limit)).filter(|report| !report.broken().is_empty()));
+fn shortest<R: Outcome>(seed: u64, report: &R, run: fn(u64, usize) -> R) -> String {
+    let cut = (0..report.told().steps)
+        .find_map(|limit| Some(run(seed, limit)).filter(|report| !report.told().broken.is_empty()));
     let cut = cut.as_ref().unwrap_or(report);
-    let tail = cut.trace().len().saturating_sub(120);
+    let tail = cut.told().trace.len().saturating_sub(120);
     format!(
         "seed {seed} fails after {} of its {} steps; again with CASEDROP_SIM_SEED={seed} CASEDROP_SIM_STEPS={}\n{}\n\
          the last of its trace:\n{}",
-        cut.steps(),
-        report.steps(),
-        cut.steps(),
-        cut.broken().join("\n"),
-        cut.trace()[tail..].join("\n"),
+        cut.told().steps,
+        report.told().steps,
+        cut.told().steps,
+        cut.told().broken.join("\n"),
+        cut.told().trace[tail..].join("\n"),
     )
 }
