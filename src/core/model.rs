@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use super::words::words;
+pub use super::{hold::Hold, hold::HoldCode, park::ParkCode, root::RootIdentity};
 use crate::types::{CaseArn, ClientToken, ContentHash, FileId, RelPath, UnixMillis};
 
 /// A row of the table `mirror`.
@@ -41,62 +43,6 @@ pub struct Version {
     /// Bytes.
     pub size: u64,
     pub hash: ContentHash,
-}
-
-/// Which root folder a mirror was last healthy on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RootIdentity {
-    /// `f_fsid` of `statfs`; 0 where the file system has none.
-    pub fsid: u64,
-    pub dev: u64,
-    pub inode: u64,
-    /// When the folder was made, nanoseconds since 1970, where the file system tells: a folder made anew can get the
-    /// inode of the old one, and another disk the device number.
-    pub born_ns: Option<i64>,
-}
-
-impl RootIdentity {
-    /// Whether nothing tells the two apart. A time of making that only one of them has is no difference: an older
-    /// journal did not hold it.
-    pub fn is_same_as(&self, other: &Self) -> bool {
-        let born = self.born_ns.zip(other.born_ns).is_none_or(|(a, b)| a == b);
-        born && (self.fsid, self.dev, self.inode) == (other.fsid, other.dev, other.inode)
-    }
-}
-
-/// Defines an enum whose every value has one stable text, used in the journal, JSON and messages.
-macro_rules! words {
-    ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $text:literal,)+ }) => {
-        $(#[$meta])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum $name { $($(#[$vmeta])* $variant,)+ }
-
-        impl $name {
-            /// Every value, in the order of a life.
-            #[allow(dead_code, reason = "not every list of words is walked")]
-            pub const ALL: &[$name] = &[$($name::$variant,)+];
-
-            /// The stable text.
-            pub fn as_str(self) -> &'static str {
-                match self { $($name::$variant => $text,)+ }
-            }
-
-            /// The value of a stable text.
-            pub fn parse(text: &str) -> Option<Self> {
-                match text { $($text => Some($name::$variant),)+ _ => None }
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { f.pad(self.as_str()) }
-        }
-
-        impl serde::Serialize for $name {
-            fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-                s.serialize_str(self.as_str())
-            }
-        }
-    };
 }
 
 words! {
@@ -164,117 +110,6 @@ impl Stage {
     /// Whether its upload is over and what came of it still stands at Connect, seen or not.
     pub fn stands(self) -> bool {
         self == Stage::Approved || self.is_refused()
-    }
-}
-
-words! {
-    /// Why a file waits for a person or a change (DESIGN §2, "park"). The texts are stable.
-    ParkCode {
-        EmptyFile = "empty-file",
-        TooLarge = "too-large",
-        TypeNotAllowed = "type-not-allowed",
-        BadName = "bad-name",
-        CaseFull = "case-full",
-        CaseSizeFull = "case-size-full",
-        CaseNotFound = "case-not-found",
-        CaseClosed = "case-closed",
-        AccessDenied = "access-denied",
-        StorageDenied = "storage-denied",
-        Rejected = "rejected",
-        Failed = "failed",
-        Refused = "refused",
-        Conflict = "conflict",
-        Vanished = "vanished",
-        Unreadable = "unreadable",
-        ConvertFailed = "convert-failed",
-        MissingRemotely = "missing-remotely",
-        AlteredRemotely = "altered-remotely",
-        Unseen = "unseen",
-    }
-}
-
-impl ParkCode {
-    /// Whether it says something of the case, not of the file: it does not hold for another case.
-    pub fn is_about_the_case(self) -> bool {
-        matches!(self, Self::CaseFull | Self::CaseSizeFull | Self::CaseNotFound | Self::CaseClosed)
-    }
-
-    /// One sentence on what to do, identical in log, command line and page.
-    pub fn remedy(self) -> &'static str {
-        match self {
-            Self::EmptyFile => "Connect takes no empty file: write content into it, or remove it.",
-            Self::TooLarge => {
-                "The file is larger than the instance allows: make it smaller, or let an administrator raise the \
-                 limit (Data storage, Attachments, on the instance's my.connect.aws site; at most 100 MiB); it then \
-                 goes on by itself, or at once with `casedrop retry`."
-            }
-            Self::TypeNotAllowed => {
-                "The instance does not take this file type: convert the file, or let an administrator add the \
-                 extension (Data storage, Attachments, on the instance's my.connect.aws site); it then goes on by \
-                 itself, or at once with `casedrop retry`."
-            }
-            Self::BadName => "Connect refused the attachment's name: rename the file.",
-            Self::CaseFull => {
-                "The case holds as many files as it may (50 by default): remove some there or have the quota \
-                 raised; the file then goes on by itself within hours, or at once with `casedrop retry`."
-            }
-            Self::CaseSizeFull => {
-                "The files of the case are as large together as they may be: remove some there, then \
-                 `casedrop retry` it."
-            }
-            Self::CaseNotFound => {
-                "Connect knows no such case: correct the folder's name or the mirror's `case`, then \
-                 `casedrop retry` it."
-            }
-            Self::CaseClosed => {
-                "The case is closed, and Connect took no file for it: reopen it, or move the file to another case, then \
-                 `casedrop retry` it."
-            }
-            Self::AccessDenied => {
-                "The credentials may not do this: compare the role with the policy that `casedrop check` prints, \
-                 then `casedrop retry` it."
-            }
-            Self::StorageDenied => {
-                "The bucket refused the upload: look at its policy and KMS key (Data storage, Attachments), then \
-                 `casedrop retry` it."
-            }
-            Self::Rejected => {
-                "The instance's scanner rejected the file, or could not be asked: check the file, then \
-                 `casedrop retry` it or remove it."
-            }
-            Self::Failed => {
-                "Connect gave up on the file several times: check that its content fits its extension, then \
-                 `casedrop retry` it."
-            }
-            Self::Refused => {
-                "Connect refused the request: read the reason in `casedrop why`, then `casedrop retry` it."
-            }
-            Self::Conflict => {
-                "Connect reports a conflict on this case: check whether it is being merged or holds a file of that \
-                 name, then `casedrop retry` it."
-            }
-            Self::Vanished => {
-                "The attachment disappeared at Connect before agents could see it: find out who removed it, then \
-                 `casedrop retry` it."
-            }
-            Self::Unreadable => "casedrop may not read the file: give its user the right to read it.",
-            Self::ConvertFailed => {
-                "The converter could not make the other type of it: read what it said in `casedrop why`, put a good \
-                 file in its place or correct the mirror's `convert`, then `casedrop retry` it."
-            }
-            Self::MissingRemotely => {
-                "The attachment is no longer at Connect, and casedrop did not delete it: find out who did; to attach \
-                 the file anew, `casedrop retry` it or `casedrop verify --fix missing`."
-            }
-            Self::AlteredRemotely => {
-                "What Connect holds is not what casedrop sent: look at it there; to put the file in its place, \
-                 `casedrop retry` it or `casedrop verify --fix altered`."
-            }
-            Self::Unseen => {
-                "The attachment was adopted from Connect, and there is no such file here: put the file back, or let \
-                 the attachment be deleted with `casedrop verify --fix unseen`."
-            }
-        }
     }
 }
 
@@ -454,105 +289,6 @@ impl Attachment {
     /// Time since Connect took the complete call.
     pub fn age(&self, now: UnixMillis) -> std::time::Duration {
         self.completed_at.map_or(std::time::Duration::ZERO, |at| now.since(at))
-    }
-}
-
-words! {
-    /// A mirror-wide stop that waits for a person (DESIGN §2).
-    HoldCode {
-        RootMissing = "root-missing",
-        RootEmptied = "root-emptied",
-        RootReplaced = "root-replaced",
-        RootUnreadable = "root-unreadable",
-        DeleteBudget = "delete-budget",
-        AllChanged = "all-changed",
-        JournalRebuilt = "journal-rebuilt",
-        Auth = "auth",
-    }
-}
-
-impl HoldCode {
-    /// Which of several holds is shown first: the one that stops most and that the others may follow from.
-    fn rank(self) -> u8 {
-        match self {
-            Self::JournalRebuilt => 0,
-            Self::RootMissing => 1,
-            Self::RootUnreadable => 2,
-            Self::RootReplaced => 3,
-            Self::AllChanged => 4,
-            Self::RootEmptied => 5,
-            Self::DeleteBudget => 6,
-            Self::Auth => 7,
-        }
-    }
-
-    /// Whether it stops the deletes that follow from an absence (invariant 3). Refused credentials do not: they pause
-    /// every call, and the hold ends with the next call that is answered, which may have to be a delete.
-    pub fn stops_deletes(self) -> bool {
-        self != Self::Auth
-    }
-
-    /// Whether uploads stop too, or only deletes.
-    pub fn stops_uploads(self) -> bool {
-        // Not `auth`: the calls themselves are what finds out that the credentials are good again.
-        match self {
-            Self::RootMissing | Self::RootReplaced | Self::RootUnreadable | Self::AllChanged | Self::JournalRebuilt => {
-                true
-            }
-            Self::RootEmptied | Self::DeleteBudget | Self::Auth => false,
-        }
-    }
-
-    /// One sentence on what to do, identical in log, command line and page.
-    pub fn remedy(self) -> &'static str {
-        match self {
-            Self::RootMissing => "Bring the folder back (mount it, or correct `path`); the hold then ends by itself.",
-            Self::RootEmptied => {
-                "If the files were removed on purpose, `casedrop release MIRROR`; else bring them all back and the \
-                 hold ends by itself (`casedrop keep PATH` for those that are gone for good)."
-            }
-            Self::RootReplaced => {
-                "Another folder or disk stands at the mirror's path: bring the right one back, or accept this one \
-                 with `casedrop release MIRROR`."
-            }
-            Self::RootUnreadable => {
-                "Give casedrop's user the right to list the folder, or repair its disk; the hold then ends by itself."
-            }
-            Self::DeleteBudget => {
-                "More files are gone than `delete_budget` allows in an hour: if that is intended, \
-                 `casedrop release MIRROR`; else bring them all back and the hold ends by itself (`casedrop keep PATH` \
-                 for those that are gone for good)."
-            }
-            Self::AllChanged => {
-                "Nearly every file has new content at once, as after encryption by malware: if that is intended, \
-                 `casedrop release MIRROR`; else bring the old content back and the hold ends by itself."
-            }
-            Self::JournalRebuilt => {
-                "The journal was lost, so what is attached already is not known: put a copy of it back, or read it from \
-                 Connect with `casedrop adopt`, or accept that every file is attached anew with `casedrop release \
-                 MIRROR`."
-            }
-            Self::Auth => {
-                "AWS refuses the credentials or this host's clock: renew them, or set the clock, and see `casedrop check`; \
-                 the hold then ends by itself."
-            }
-        }
-    }
-}
-
-/// A hold in force.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hold {
-    pub code: HoldCode,
-    /// What was seen, in words.
-    pub detail: String,
-    pub since: UnixMillis,
-}
-
-impl Hold {
-    /// Puts the hold to show first at the front.
-    pub fn sort(holds: &mut [Hold]) {
-        holds.sort_by_key(|hold| hold.code.rank());
     }
 }
 
