@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::core::compare::Class;
-use crate::core::model::{HoldCode, MirrorId};
+use crate::core::model::{HoldCode, MirrorId, RootIdentity};
 use crate::core::sidecar::Beside;
 use crate::crash::{self, Point};
 use crate::fatal::Fatal;
@@ -22,6 +22,7 @@ use crate::host::time;
 use crate::journal::{Journal, JournalError};
 use crate::passes::{Looked, Ticket};
 use crate::record::{self, Kept};
+use crate::scan;
 use crate::truth;
 use crate::types::{RelPath, UnixMillis};
 use crate::weather::Told;
@@ -41,7 +42,8 @@ pub enum Request {
     /// Call deletes back: the attachments stay although their files are gone.
     Keep { mirror: String, paths: Vec<Vec<u8>> },
     /// End these holds of the mirror, if exactly `count` files are gone, and let their deletes go past the budget.
-    Release { mirror: String, holds: Vec<String>, count: u64 },
+    /// `root`: for `root-replaced`, the folder that the person was shown at the mirror's path.
+    Release { mirror: String, holds: Vec<String>, count: u64, root: Option<RootIdentity> },
     /// Compare the mirror with Connect now, from the first case, at full pace.
     Verify { mirror: String, deep: bool },
     /// Carry out what the differences of one class propose; there must be exactly `count` of them.
@@ -137,10 +139,35 @@ pub async fn offline(config: &Config, request: &Request) -> Result<Reply, Fatal>
         .iter()
         .map(|m| Arc::new(Mirror::new(MirrorId(-1), m.clone(), domain.clone(), Vec::new())))
         .collect();
-    let reply = journal.write(move |tx| act(tx, &request, &mirrors)).await;
+    let reply = match accepted(&request, &mirrors).await {
+        Ok(stands) => journal.write(move |tx| act(tx, &request, &mirrors, stands.as_ref())).await,
+        Err(refused) => Ok(Err(refused)),
+    };
     let closed = crate::host::blocking(move || journal.close()).await;
     drop(closed);
     reply?.map_err(Fatal::usage)
+}
+
+/// The folder that a release is to accept as the mirror's: the very one that the person was shown, and still there.
+/// A disk can come back or go while a person types. Found before the transaction, which must not wait for a disk.
+async fn accepted(request: &Request, mirrors: &[Arc<Mirror>]) -> Result<Option<RootIdentity>, String> {
+    let Request::Release { mirror: name, holds, root: shown, .. } = request else { return Ok(None) };
+    if !holds.iter().any(|code| code == HoldCode::RootReplaced.as_str()) {
+        return Ok(None);
+    }
+    let Some(mirror) = mirrors.iter().find(|mirror| mirror.config.name == *name) else {
+        return Err(format!(
+            "the mirror `{name}` is not configured, so no folder can be its root: nothing was released"
+        ));
+    };
+    let path = mirror.config.path.clone();
+    let opened = crate::host::blocking(move || scan::open_root(&path)).await;
+    let at = mirror.config.path.display();
+    match opened.map_err(|error| error.to_string())? {
+        Ok(root) if shown.is_some_and(|shown| shown.is_same_as(&root.identity())) => Ok(Some(root.identity())),
+        Ok(_) => Err(format!("by now another folder stands at {at} than was shown: nothing was released, look again")),
+        Err(fault) => Err(format!("{at}: {fault}: nothing was released")),
+    }
 }
 
 /// One request in one transaction. The inner error is the asker's.
@@ -148,6 +175,7 @@ fn act(
     tx: &crate::journal::Tx<'_>,
     request: &Request,
     mirrors: &[Arc<Mirror>],
+    stands: Option<&RootIdentity>,
 ) -> Result<Result<Reply, String>, JournalError> {
     let now = UnixMillis::now();
     let name = request.mirror();
@@ -194,7 +222,7 @@ fn act(
                 return Ok(Err(format!("by now it is held by {} too: nothing was released, look again", hold.code)));
             }
             let shown: Vec<HoldCode> = holds.iter().filter_map(|code| HoldCode::parse(code)).collect();
-            let ended = record::release(tx, mirror.id, &shown, now)?;
+            let ended = record::release(tx, mirror.id, &shown, stands, now)?;
             if ended.is_empty() {
                 return Ok(Err(format!("the mirror `{name}` is not held")));
             }
@@ -312,7 +340,9 @@ async fn serve(world: Arc<World>, stream: UnixStream) {
 pub async fn perform(world: &World, request: &Request) -> Result<Reply, String> {
     crash::at(Point::ControlHeard);
     let (asked, mirrors) = (request.clone(), world.mirrors.clone());
-    let answer = world.journal.write(move |tx| act(tx, &asked, &mirrors)).await.map_err(|error| error.to_string())?;
+    let stands = accepted(request, &mirrors).await?;
+    let answer = world.journal.write(move |tx| act(tx, &asked, &mirrors, stands.as_ref())).await;
+    let answer = answer.map_err(|error| error.to_string())?;
     crash::at(Point::ControlDone);
     after(world, request).await;
     answer

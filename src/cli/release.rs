@@ -12,8 +12,9 @@ use super::words::{files, moment, plain};
 use super::{context, logging, retry};
 use crate::config::{Config, DeletePolicy};
 use crate::control::Request;
-use crate::core::model::HoldCode;
+use crate::core::model::{HoldCode, RootIdentity};
 use crate::journal::Journal;
+use crate::scan;
 use crate::types::UnixMillis;
 
 /// Leaves a hold, after showing what will happen.
@@ -58,13 +59,13 @@ pub fn run(args: &Args, config: Option<&Path>, out: &mut Out) -> Ended {
         writeln!(out, "mirror {} is not held: nothing to release", mirror.name)?;
         return Ok(Exit::Done);
     }
+    let mut stands = None;
     for hold in &holds {
         writeln!(out, "mirror {} is held: {} since {}", mirror.name, hold.code, moment(hold.since, now))?;
         writeln!(out, "  {}", plain(&hold.detail))?;
         match hold.code {
             HoldCode::RootReplaced => {
-                let root = mirror.root.display();
-                writeln!(out, "  The folder that now stands at {root} will be taken as the mirror's.")?;
+                stands = Some(root_to_accept(&mirror, out)?);
             }
             HoldCode::RootMissing | HoldCode::RootUnreadable | HoldCode::Auth => {
                 writeln!(out, "  As long as its cause is there, the hold comes back.")?;
@@ -93,7 +94,7 @@ pub fn run(args: &Args, config: Option<&Path>, out: &mut Out) -> Ended {
     out.flush()?;
     confirm(args.count, count, "files gone here")?;
     let shown = holds.iter().map(|hold| hold.code.as_str().to_owned()).collect();
-    let request = Request::Release { mirror: mirror.name.clone(), holds: shown, count };
+    let request = Request::Release { mirror: mirror.name.clone(), holds: shown, count, root: stands };
     let reply = context::runtime(true)?.block_on(Box::pin(retry::send(&config, &request)))?;
     writeln!(
         out,
@@ -101,6 +102,26 @@ pub fn run(args: &Args, config: Option<&Path>, out: &mut Out) -> Ended {
         if reply.text.is_empty() { String::new() } else { format!(": {}", plain(&reply.text)) }
     )?;
     Ok(Exit::Done)
+}
+
+/// Shows what stands at the mirror's path: that very folder is what a release accepts, and no other that may come there
+/// while a person types.
+fn root_to_accept(mirror: &context::Known, out: &mut Out) -> Result<RootIdentity, Failed> {
+    let root = mirror.root.display();
+    let stands = scan::open_root(&mirror.root).map_err(|fault| {
+        Failed::new(Exit::Person, format!("{root}: {fault}; nothing was released"))
+            .hint("only a folder can be accepted: bring the right one back, and the hold ends by itself")
+    })?;
+    let stands = stands.identity();
+    let own = mirror.row.as_ref().and_then(|row| row.identity).is_some_and(|own| own.is_same_as(&stands));
+    let empty = std::fs::read_dir(&mirror.root).is_ok_and(|mut entries| entries.next().is_none());
+    let text = match (own, empty) {
+        (true, _) => format!("The mirror's own folder is back at {root}: no other is accepted."),
+        (false, true) => format!("The folder that now stands at {root}, an empty one, will be taken as the mirror's."),
+        (false, false) => format!("The folder that now stands at {root} will be taken as the mirror's."),
+    };
+    writeln!(out, "  {text}")?;
+    Ok(stands)
 }
 
 /// Moves the journal to this host.

@@ -8,7 +8,7 @@ use super::attempt::{NOT_WANTED, is_wanted};
 use super::preflight::BY_HAND;
 use super::{Result, abandon, note, set_verdict};
 use crate::core::model::{
-    Attachment, AttachmentId, EventKind, Hold, HoldCode, MirrorId, MirrorRow, ParkCode, Stage, Verdict,
+    Attachment, AttachmentId, EventKind, Hold, HoldCode, MirrorId, MirrorRow, ParkCode, RootIdentity, Stage, Verdict,
 };
 use crate::journal::{NewEvent, Tx};
 use crate::types::{RelPath, UnixMillis};
@@ -169,8 +169,15 @@ pub fn retry(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, now: UnixMillis) -> 
 }
 
 /// Ends the holds that a person has looked at, and lets the deletes that this person has counted go past the budget.
-/// Returns the holds that ended.
-pub fn release(tx: &Tx<'_>, mirror: MirrorId, shown: &[HoldCode], now: UnixMillis) -> Result<Vec<HoldCode>> {
+/// `root-replaced` ends for the folder that `stands` at the path and for no other that may come there: the mirror's own
+/// goes on to be known, and only a strange one takes its place. Returns the holds that ended.
+pub fn release(
+    tx: &Tx<'_>,
+    mirror: MirrorId,
+    shown: &[HoldCode],
+    stands: Option<&RootIdentity>,
+    now: UnixMillis,
+) -> Result<Vec<HoldCode>> {
     let Some(row) = tx.mirror(mirror)? else { return Ok(Vec::new()) };
     let ended: Vec<HoldCode> = row.holds.iter().map(|hold| hold.code).filter(|code| shown.contains(code)).collect();
     if ended.is_empty() {
@@ -180,8 +187,11 @@ pub fn release(tx: &Tx<'_>, mirror: MirrorId, shown: &[HoldCode], now: UnixMilli
     tx.set_released(mirror, deletes)?;
     for code in &ended {
         match code {
-            // The next look takes what it finds.
-            HoldCode::RootReplaced => tx.set_identity(mirror, None)?,
+            HoldCode::RootReplaced => {
+                if let Some(stands) = stands.filter(|stands| !row.identity.is_some_and(|own| own.is_same_as(stands))) {
+                    tx.set_identity(mirror, Some(stands))?;
+                }
+            }
             HoldCode::AllChanged => tx.set_changes_released(mirror, true)?,
             _ => {}
         }

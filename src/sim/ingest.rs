@@ -363,13 +363,8 @@ impl Sim {
                     let retry = Request::Retry { mirror: "m".to_owned(), paths: Vec::new() };
                     self.ask(process, &retry).await;
                 }
-                if waited.as_secs().is_multiple_of(100) {
-                    let holds: Vec<_> = held.holds().iter().map(|hold| hold.code).collect();
-                    if holds.iter().any(|code| *code != HoldCode::Auth) {
-                        let count = world.journal.reader().unwrap().waiting_deletes(held.id).unwrap();
-                        let holds = holds.iter().map(|code| code.as_str().to_owned()).collect();
-                        self.ask(process, &Request::Release { mirror: "m".to_owned(), holds, count }).await;
-                    }
+                if waited.as_secs().is_multiple_of(100) && held.holds().iter().any(|hold| hold.code != HoldCode::Auth) {
+                    self.ask(process, &process.release(0)).await;
                 }
                 if !self.broken.borrow().is_empty() || (waited.as_secs() > 120 && self.is_done(process)) {
                     break;

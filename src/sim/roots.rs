@@ -1,9 +1,13 @@
-//! A root that opens and cannot be listed: a disk that fails, a right that is missing.
+//! Roots that are not as they were: one that opens and cannot be listed (a disk that fails, a right that is missing), and
+//! another one at the same path, which a person may accept.
 
 use std::time::Duration;
 
+use casedrop_sandbox::FileStatus;
+
 use super::disk::{Deed, Disk};
 use super::stage::{End, Stage};
+use crate::control;
 use crate::core::model::{EventKind, HoldCode};
 use crate::journal::EventFilter;
 
@@ -29,6 +33,60 @@ fn the_hold_of_a_root_that_cannot_be_listed_stays_until_it_can() {
         process.pass(MINUTE).await?;
         assert!(world.mirrors[0].holds().is_empty());
         assert_eq!((count(EventKind::Held), count(EventKind::Released)), (1, 1));
+        Ok(())
+    });
+    assert_eq!(end, End::Stopped);
+}
+
+/// Seed 91143: a release given while the right disk was back accepted the empty mount point that came after it.
+#[test]
+fn a_release_accepts_the_root_that_was_shown_and_no_other() {
+    const MINUTE: Duration = Duration::from_secs(60);
+    let stage = Stage::new(1, |_| {});
+    let mut disk = Disk::new(stage.root(), stage.beside("away"));
+    for at in 0..3 {
+        disk.act(&Deed::Write { at, size: 10, fill: b'a' });
+    }
+    let end = stage.live(&stage.config("settle = \"0s\"\nrescan = \"10s\"\n"), async |process| {
+        process.pass(MINUTE).await?;
+        let world = std::sync::Arc::clone(&process.engine.world);
+        let codes = || world.mirrors[0].holds().iter().map(|hold| hold.code).collect::<Vec<_>>();
+        let visible = || stage.sandbox.ledger().iter().filter(|file| file.status == FileStatus::Approved).count();
+        assert_eq!((codes(), visible()), (vec![], 3));
+        let away = Deed::Unmount { point_stays: true };
+
+        disk.act(&away);
+        process.pass(MINUTE).await?;
+        assert_eq!(codes(), [HoldCode::RootReplaced]);
+        let shown = process.release(0);
+        disk.act(&Deed::Mount);
+        let refused = control::perform(&world, &shown).await.unwrap_err();
+        assert!(refused.contains("another folder") && refused.contains("nothing was released"), "{refused}");
+        assert_eq!(codes(), [HoldCode::RootReplaced]);
+
+        let shown = process.release(0);
+        control::perform(&world, &shown).await?;
+        disk.act(&away);
+        process.pass(60 * MINUTE).await?;
+        assert_eq!(
+            (codes(), visible()),
+            (vec![HoldCode::RootReplaced], 3),
+            "its own was back, and no other is accepted"
+        );
+
+        let shown = process.release(0);
+        std::fs::remove_dir(stage.root()).unwrap();
+        let refused = control::perform(&world, &shown).await.unwrap_err();
+        assert!(refused.contains("no such folder") && refused.contains("nothing was released"), "{refused}");
+        std::fs::create_dir(stage.root()).unwrap();
+        let refused = control::perform(&world, &shown).await.unwrap_err();
+        assert!(refused.contains("another folder"), "made anew: {refused}");
+
+        // Accepted in earnest; that nothing is left in it is another matter.
+        process.pass(MINUTE).await?;
+        control::perform(&world, &process.release(0)).await?;
+        process.pass(60 * MINUTE).await?;
+        assert_eq!((codes(), visible()), (vec![HoldCode::RootEmptied, HoldCode::DeleteBudget], 3));
         Ok(())
     });
     assert_eq!(end, End::Stopped);

@@ -396,14 +396,11 @@ impl Sim {
             }
             Step::Release { mirror } => {
                 let Some(process) = process else { return };
-                // A person reads what `release` shows, and types it.
-                let (world, held) = (&process.engine.world, &process.engine.world.mirrors[*mirror]);
-                let holds = held.holds().iter().map(|hold| hold.code.as_str().to_owned()).collect();
-                let count = world.journal.reader().unwrap().waiting_deletes(held.id).unwrap();
+                let held = &process.engine.world.mirrors[*mirror];
+                let request = process.release(*mirror);
                 let replaced = held.is_held_by(HoldCode::RootReplaced);
                 self.folders[*mirror].disk.lock().unwrap().released(replaced);
                 let rebuilt = held.is_held_by(HoldCode::JournalRebuilt);
-                let request = Request::Release { mirror: held.config.name.clone(), holds, count };
                 if rebuilt {
                     self.judge.gave_up(&held.config.name, &self.stage.sandbox.ledger());
                 }

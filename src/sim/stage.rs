@@ -11,9 +11,11 @@ use super::trace::Trace;
 use super::wire::Line;
 use crate::aws::in_process;
 use crate::config::Config;
+use crate::control::Request;
 use crate::host::simulated::{self, Host};
 use crate::host::time::{Instant, sleep_until};
 use crate::run::engine::{Engine, open_journal};
+use crate::scan;
 
 /// Where every simulation begins: a moment in 2026.
 const BEGIN_MS: i64 = 1_770_000_000_000;
@@ -156,6 +158,15 @@ pub struct Process {
 }
 
 impl Process {
+    /// What a person types who reads what `casedrop release` shows.
+    pub fn release(&self, mirror: usize) -> Request {
+        let (world, held) = (&self.engine.world, &self.engine.world.mirrors[mirror]);
+        let holds = held.holds().iter().map(|hold| hold.code.as_str().to_owned()).collect();
+        let count = world.journal.reader().unwrap().waiting_deletes(held.id).unwrap();
+        let root = scan::open_root(&held.config.path).ok().map(|root| root.identity());
+        Request::Release { mirror: held.config.name.clone(), holds, count, root }
+    }
+
     /// Lets time go by.
     ///
     /// # Errors

@@ -159,6 +159,46 @@ fn holds_stand_side_by_side_and_a_release_ends_only_what_it_showed() {
     assert_eq!(holds(&stage), [""; 0]);
 }
 
+#[test]
+fn a_release_accepts_the_folder_that_it_showed() {
+    let stage = often();
+    attach(&stage, &names(3));
+    let daemon = stage.daemon();
+    stage.wait_attached();
+    let aside = stage.dir.path().join("aside");
+    fs::rename(&stage.drop, &aside).unwrap();
+    fs::write(&stage.drop, "no folder").unwrap();
+    stage.wait_hold("root-replaced");
+    let refused = stage.run(&["release", "drop", "--count", "0"]);
+    assert_eq!(refused.status.code(), Some(78));
+    let said = text(&refused);
+    assert!(
+        said.contains("it is not a folder; nothing was released") && said.contains("bring the right one"),
+        "{said}"
+    );
+    assert_eq!(stage.hold(), "root-replaced");
+    assert!(daemon.stop().success());
+    // Its own folder is back while nobody looks: a release accepts nothing else.
+    fs::remove_file(&stage.drop).unwrap();
+    fs::rename(&aside, &stage.drop).unwrap();
+    let shown = ok(&stage.run(&["release", "drop", "--count", "0"]));
+    assert!(shown.contains("The mirror's own folder is back at"), "{shown}");
+    assert_eq!(stage.hold(), "");
+    fs::rename(&stage.drop, &aside).unwrap();
+    fs::create_dir(&stage.drop).unwrap();
+    let daemon = stage.daemon();
+    stage.wait_hold("root-replaced");
+    // The empty one is accepted, and what is gone with the old one is asked about again.
+    let shown = ok(&stage.run(&["release", "drop", "--count", "0"]));
+    assert!(shown.contains(", an empty one, will be taken as the mirror's."), "{shown}");
+    stage.wait_hold("root-emptied");
+    stage.write("new.txt", "in the new folder");
+    wait("uploads go on", || stage.verdict("new.txt") == "attached", || daemon.log());
+    stage.wait_passes();
+    assert_eq!((deletes(&stage), stage.hold().as_str()), (0, "root-emptied"));
+    assert!(daemon.stop().success());
+}
+
 fn touch_all(stage: &Stage, names: &[String]) {
     for name in names {
         let file = fs::File::options().write(true).open(stage.path(name)).unwrap();

@@ -148,7 +148,8 @@ fn a_retry_of_what_the_disk_showed_is_a_look_and_no_call() {
 fn a_release_ends_the_hold_and_counts_the_deletes() {
     on_journal(|w| {
         let identity = RootIdentity { fsid: 1, dev: 2, inode: 3, born_ns: None };
-        assert_eq!(release(w.tx, w.mirror, HoldCode::ALL, w.now())?, []);
+        let other = RootIdentity { inode: 4, ..identity };
+        assert_eq!(release(w.tx, w.mirror, HoldCode::ALL, None, w.now())?, []);
         assert_eq!(w.tx.mirror(w.mirror)?.unwrap().released, 0, "there was no hold");
         // Gone and seen by agents: these are what a release lets go. One that is under way is not.
         for (name, content) in [("gone", 1), ("gone too", 3)] {
@@ -159,19 +160,26 @@ fn a_release_ends_the_hold_and_counts_the_deletes() {
         for code in HoldCode::ALL {
             w.tx.set_identity(w.mirror, Some(&identity))?;
             w.tx.put_hold(w.mirror, &Hold { code: *code, detail: "seen".into(), since: w.now() })?;
-            assert_eq!(release(w.tx, w.mirror, &[*code], w.now())?, [*code]);
+            assert_eq!(release(w.tx, w.mirror, &[*code], Some(&other), w.now())?, [*code]);
             let row = w.tx.mirror(w.mirror)?.unwrap();
             assert_eq!((row.hold, row.released), (None, 2));
             assert_eq!(row.changes_released, *code == HoldCode::AllChanged);
             w.tx.set_changes_released(w.mirror, false)?;
-            // A replaced root that a person accepted is taken as the mirror's at the next scan.
-            assert_eq!(row.identity.is_none(), *code == HoldCode::RootReplaced);
+            let accepted = if *code == HoldCode::RootReplaced { other } else { identity };
+            assert_eq!(row.identity, Some(accepted), "{code}: only the replaced root that a person accepts is taken");
+        }
+        // The mirror's own folder is back, or nothing can be accepted: it is as known as before.
+        for stands in [Some(&identity), None] {
+            w.tx.set_identity(w.mirror, Some(&identity))?;
+            w.tx.put_hold(w.mirror, &Hold { code: HoldCode::RootReplaced, detail: "seen".into(), since: w.now() })?;
+            assert_eq!(release(w.tx, w.mirror, HoldCode::ALL, stands, w.now())?, [HoldCode::RootReplaced]);
+            assert_eq!(w.tx.mirror(w.mirror)?.unwrap().identity, Some(identity));
         }
         // Only what was shown ends.
         for code in [HoldCode::RootEmptied, HoldCode::AllChanged] {
             w.tx.put_hold(w.mirror, &Hold { code, detail: "seen".into(), since: w.now() })?;
         }
-        assert_eq!(release(w.tx, w.mirror, &[HoldCode::RootEmptied], w.now())?, [HoldCode::RootEmptied]);
+        assert_eq!(release(w.tx, w.mirror, &[HoldCode::RootEmptied], None, w.now())?, [HoldCode::RootEmptied]);
         let left = w.tx.mirror(w.mirror)?.unwrap();
         assert_eq!((left.hold.map(|hold| hold.code), left.changes_released), (Some(HoldCode::AllChanged), false));
         Ok(())
