@@ -117,6 +117,8 @@ struct Moment {
     /// At the root's path, for all to see.
     here: bool,
     tree: Tree,
+    /// What of it lies in a folder that cannot be listed.
+    shut: BTreeSet<String>,
 }
 
 pub struct Disk {
@@ -149,7 +151,7 @@ pub struct Disk {
 impl Disk {
     pub fn new(root: PathBuf, away: PathBuf) -> Self {
         let now = simulated::true_time().unwrap();
-        let log = vec![Moment { at: now, here: true, tree: Tree::new() }];
+        let log = vec![Moment { at: now, here: true, tree: Tree::new(), shut: BTreeSet::new() }];
         Self {
             root,
             away,
@@ -211,14 +213,15 @@ impl Disk {
         fs::read(self.place().join(path)).unwrap()
     }
 
-    /// Whether a file of which `is` says so, by path and content, could be seen from `from` on by whoever decides at
+    /// Whether a file of which `is` says so, by path, content and whether its folder could be listed, could be seen from `from` on by whoever decides at
     /// `at`, after a last look: while the disk was at its place, and still at `at`, or for `least` milliseconds without a
     /// gap in which somebody could look.
-    pub fn was_there(&self, from: i64, at: i64, least: i64, is: impl Fn(&str, &str) -> bool) -> bool {
+    pub fn was_there(&self, from: i64, at: i64, least: i64, is: impl Fn(&str, &str, bool) -> bool) -> bool {
         let mut begin = None;
-        self.log.iter().enumerate().any(|(n, Moment { at: since, here, tree })| {
+        self.log.iter().enumerate().any(|(n, Moment { at: since, here, tree, shut })| {
             let end = self.log.get(n + 1).map_or(i64::MAX, |next| next.at);
-            begin = (*here && tree.iter().any(|(path, hash)| is(path, hash))).then(|| begin.unwrap_or(*since));
+            let there = tree.iter().any(|(path, hash)| is(path, hash, !shut.contains(path)));
+            begin = (*here && there).then(|| begin.unwrap_or(*since));
             begin.is_some_and(|begin| {
                 let seen = end > at || self.seeing(begin, end) >= least;
                 begin <= at - LOOK_MS && end > from.max(begin) && seen
@@ -328,15 +331,15 @@ impl Disk {
 
     /// Writes down what is there now.
     fn note(&mut self) {
-        let mut tree = Tree::new();
+        let (at, here) = (simulated::true_time().unwrap(), self.state == Root::Here);
+        let mut now = Moment { at, here, tree: Tree::new(), shut: BTreeSet::new() };
         let place = self.place().to_owned();
-        self.collect(&place, "", &mut tree);
+        self.collect(&place, "", false, &mut now);
         let ever = |path: &String| self.log.iter().any(|moment| moment.tree.contains_key(path));
-        if self.emptied.is_some() && tree.keys().any(ever) {
+        if self.emptied.is_some() && now.tree.keys().any(ever) {
             self.emptied = None;
         }
-        let (at, here) = (simulated::true_time().unwrap(), self.state == Root::Here);
-        self.log.push(Moment { at, here, tree });
+        self.log.push(now);
     }
 
     /// A new file at a path that no deed names. Says whether it could be written.
@@ -562,7 +565,9 @@ impl Disk {
         }
     }
 
-    fn collect(&mut self, folder: &Path, prefix: &str, into: &mut Tree) {
+    fn collect(&mut self, folder: &Path, prefix: &str, shut: bool, into: &mut Moment) {
+        let meta = fs::metadata(folder).unwrap();
+        let shut = shut || self.shut.contains(&(meta.dev(), meta.ino()));
         for entry in fs::read_dir(folder).unwrap() {
             let entry = entry.unwrap();
             let path = format!("{prefix}{}", entry.file_name().to_str().unwrap());
@@ -571,12 +576,15 @@ impl Disk {
                 self.others.insert(path.clone());
             }
             if kind.is_dir() {
-                self.collect(&entry.path(), &format!("{path}/"), into);
+                self.collect(&entry.path(), &format!("{path}/"), shut, into);
             } else if kind.is_file() {
                 let meta = entry.metadata().unwrap();
                 let known = (meta.ino(), meta.mtime(), meta.mtime_nsec(), meta.size());
                 let hash = self.hashes.entry(known).or_insert_with(|| hash(&fs::read(entry.path()).unwrap()));
-                into.insert(path, hash.clone());
+                into.tree.insert(path.clone(), hash.clone());
+                if shut {
+                    into.shut.insert(path);
+                }
             }
         }
     }

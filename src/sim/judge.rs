@@ -260,13 +260,13 @@ impl State {
         let accepted = disk.accepted_until().unwrap_or(i64::MIN);
         let from = from.max(accepted);
         if !Disk::is_of_other(path, &hash) {
-            if disk.was_there(from, at, SURELY_SEEN_MS, |there, _| there == path) {
+            if disk.was_there(from, at, SURELY_SEEN_MS, |there, _, listed| listed && there == path) {
                 return Err(
                     "invariant 2: its delete is announced although a file was at its path within the grace".to_owned()
                 );
             }
             let name = |path: &str| mirror.naming.attachment_name(&RelPath::new(path.as_bytes()).unwrap()).name;
-            let same = |there: &str, content: &str| content == hash && name(there) == attachment.name;
+            let same = |there: &str, content: &str, listed| listed && content == hash && name(there) == attachment.name;
             if disk.was_there(from, at, SURELY_SEEN_MS, same) {
                 return Err("invariant 2: its delete is announced although it was there within the grace".to_owned());
             }
@@ -289,7 +289,7 @@ impl State {
         if self.left_out.is_some_and(|folder| path.starts_with(folder)) {
             return Err("invariant 5: its delete is announced although it is out of scope".to_owned());
         }
-        let seen = |since| disk.other_had(path, since) || disk.was_there(since, at, 0, |there, _| there == path);
+        let seen = |since| disk.other_had(path, since) || disk.was_there(since, at, 0, |there, _, _| there == path);
         if self.lost.is_some_and(|lost| !seen(lost)) {
             return Err("invariant 19: its delete is announced although this journal never saw it".to_owned());
         }
