@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::config;
-use crate::core::model::Stat;
+use crate::core::model::{RootIdentity, Stat};
 use crate::core::plan::{Content, Seen};
 use crate::core::reference::Reference;
 use crate::core::routing::Named;
@@ -17,8 +17,10 @@ use crate::types::{CaseArn, RelPath};
 use crate::world::Mirror;
 
 /// What one walk found.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Local {
+    /// The folder that was walked.
+    pub root: RootIdentity,
     /// Regular files in scope.
     pub files: BTreeMap<RelPath, Stat>,
     /// What is there and out of scope, with the rule.
@@ -70,7 +72,16 @@ fn walk(config: &config::Mirror, domain: Option<&str>) -> Result<Local, Fatal> {
         Fatal::person(format!("mirror {}: {}: {fault}; nothing was adopted", config.name, config.path.display()))
     };
     let root = scan::open_root(&config.path).map_err(failed)?;
-    let mut local = Local::default();
+    let mut local = Local {
+        root: root.identity(),
+        files: BTreeMap::new(),
+        ignored: BTreeMap::new(),
+        ignored_folders: Vec::new(),
+        unlisted: Vec::new(),
+        cases: BTreeSet::new(),
+        references: BTreeMap::new(),
+        beside: BTreeMap::new(),
+    };
     let rule = |path: &RelPath, is_dir: bool| config.scope.entry_rule(path, is_dir);
     let mut folders: BTreeSet<RelPath> = BTreeSet::new();
     // Folder by folder, since a walk of the whole tree does not name the empty ones.

@@ -384,12 +384,16 @@ impl Session {
             let done = (at * BATCH) as u64;
             tell(&Progress { mirror: &mirror.config.name, phase: "writing", done, of, files, trouble: None });
             let (id, config, domain, batch) = (mirror.id, mirror.config.clone(), domain.clone(), batch.to_vec());
+            let root = plan.root.filter(|_| batch.iter().any(|one| matches!(one.seen, Some(Seen::Present(..)))));
             taken += self
                 .journal
                 .write(move |tx| {
                     let mirror = Mirror::new(id, config, domain, Vec::new());
                     let now = UnixMillis::now();
                     let mut taken = 0;
+                    if let Some(root) = &root {
+                        record::adopted_here(tx, id, root)?;
+                    }
                     for Adoption { path, take, seen } in &batch {
                         // A sidecar is not read here; the daemon's first look at the file reads it.
                         let route =

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::local::{self, Local};
 use super::{Found, Progress, Tell};
 use crate::core::adopt::{Arranged, Standing, Tagged, arrange};
-use crate::core::model::{Stage, Verdict, Version};
+use crate::core::model::{RootIdentity, Stage, Verdict, Version};
 use crate::core::plan::{Content, Seen};
 use crate::fatal::Fatal;
 use crate::journal::{JournalError, Reader};
@@ -73,6 +73,8 @@ impl Proposal {
 /// What an adoption of one mirror would do.
 #[derive(Debug, Default)]
 pub struct Plan {
+    /// The folder whose files were compared.
+    pub(super) root: Option<RootIdentity>,
     /// Cases asked.
     pub cases: usize,
     /// Of these, unknown to Connect.
@@ -120,7 +122,8 @@ pub(super) async fn make(
     tell: Tell<'_>,
 ) -> Result<Plan, Fatal> {
     let files = found.len() as u64;
-    let mut plan = Plan { cases, unknown_cases, files, unlisted: local.unlisted.clone(), ..Plan::default() };
+    let (root, unlisted) = (Some(local.root), local.unlisted.clone());
+    let mut plan = Plan { root, cases, unknown_cases, files, unlisted, ..Plan::default() };
     // Paths too long for a tag, by what stands for them.
     let long: BTreeMap<String, &RelPath> =
         local.files.keys().chain(local.ignored.keys()).map(|path| (tags::path_value(path), path)).collect();

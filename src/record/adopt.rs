@@ -5,7 +5,7 @@ use serde_json::json;
 use super::disk::{self, fresh};
 use super::{Result, note, set_verdict};
 use crate::core::adopt::{Standing, Tagged};
-use crate::core::model::{EventKind, HoldCode, MirrorId, ParkCode, Stage, Verdict};
+use crate::core::model::{EventKind, HoldCode, MirrorId, ParkCode, RootIdentity, Stage, Verdict};
 use crate::core::plan::{Content, Rules, Seen};
 use crate::journal::{AdoptedAttachment, NewEvent, Tx};
 use crate::types::{ClientToken, RelPath, UnixMillis};
@@ -114,6 +114,15 @@ fn unseen(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, rules: Rules, now: Unix
         set_verdict(&mut row, Verdict::Attached, Some(text), now);
     }
     tx.put_file(&row)
+}
+
+/// From now on the journal says of files that they are here: so it knows which folder that is. Else the first look of
+/// a daemon would take whatever stands at the path by then, an empty mount point say, and the files for removed.
+pub fn adopted_here(tx: &Tx<'_>, mirror: MirrorId, root: &RootIdentity) -> Result<()> {
+    match tx.mirror(mirror)? {
+        Some(row) if row.identity.is_none() => tx.set_identity(mirror, Some(root)),
+        _ => Ok(()),
+    }
 }
 
 /// The mirror is wholly adopted: what was gathered is forgotten, and the hold of the loss ends.

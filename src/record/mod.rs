@@ -20,7 +20,7 @@ mod tests;
 mod time;
 mod truth;
 
-pub use adopt::{adopt, adopted};
+pub use adopt::{adopt, adopted, adopted_here};
 pub use attempt::{
     Begun, Course, begin, begin_converted, completed, give_up, look_again, start_failed, started, stored, try_again,
     waiting,
@@ -31,7 +31,8 @@ pub use ending::{
     LISTING_GRACE, approved, delete_failed, deleted, failed, rejected, still_unsure, sweep_found, swept, vanished,
 };
 pub use handover::{
-    Order, Wanted, begin as begin_handover, cancelled, done, handover_failed, handovers_wait, name_taken, whole,
+    Order, Wanted, begin as begin_handover, cancelled, done, handover_failed, handovers_wait, name_taken,
+    no_longer_due, whole,
 };
 pub use keep::{Kept, Sending, keep, sending_delete};
 pub use manual::{known_mirrors, recover, recover_file, release, rest, retry};

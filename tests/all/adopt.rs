@@ -109,6 +109,35 @@ fn invariant_19_a_lost_journal_is_adopted_without_an_upload_or_a_delete() {
     assert!(ledger(&stage).iter().any(|file| file.foreign), "the agent's file is untouched");
 }
 
+/// Seed 150395 of the simulation: no look of a daemon had made the folder known before it was another one.
+#[test]
+fn an_adoption_knows_the_folder_whose_files_it_compared() {
+    let stage = attached();
+    let (before, changes) = (ledger(&stage), stage.changes().len());
+    lose(&stage);
+    adopt(&stage, &["--yes"], 0);
+    let aside = stage.dir.path().join("aside");
+    fs::rename(&stage.drop, &aside).unwrap();
+    fs::create_dir(&stage.drop).unwrap();
+    let output = stage.run(&["sync"]);
+    assert_eq!(output.status.code(), Some(78), "{}", text(&output));
+    assert_eq!(stage.hold(), "root-replaced", "an empty mount point is not the mirror's folder");
+    fs::remove_dir(&stage.drop).unwrap();
+    fs::rename(&aside, &stage.drop).unwrap();
+    stage.sync();
+    assert_eq!((ledger(&stage), stage.changes().len()), (before, changes), "not one call changed anything");
+
+    // An adoption that found none of the files says nothing of where they are.
+    lose(&stage);
+    fs::rename(&stage.drop, &aside).unwrap();
+    fs::create_dir(&stage.drop).unwrap();
+    adopt(&stage, &["--yes"], 0);
+    fs::remove_dir(&stage.drop).unwrap();
+    fs::rename(&aside, &stage.drop).unwrap();
+    stage.sync();
+    assert_eq!((stage.hold().as_str(), stage.changes().len()), ("", changes), "the disk came late, and is welcome");
+}
+
 #[test]
 fn invariant_8_what_an_open_attempt_left_is_its_own_and_not_adopted() {
     let stage = Stage::new();
