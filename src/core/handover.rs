@@ -167,6 +167,39 @@ pub fn stored_path(path: &RelPath, n: u32, room: usize) -> RelPath {
     RelPath::new(whole).unwrap_or_else(|| path.clone())
 }
 
+/// Names tried for one file where it is stored.
+const MOST_NAMES: u32 = 10_000;
+
+/// The first name of the file, from the `from`-th on, that is free where it is stored together with all that may lie
+/// `beside` it. `is_free` is asked of a path and of what is put after it, of the file itself first.
+///
+/// # Errors
+/// Those of `is_free`.
+pub fn free_path<E>(
+    path: &RelPath,
+    from: u32,
+    beside: &[&str],
+    mut is_free: impl FnMut(&RelPath, &str) -> Result<bool, E>,
+) -> Result<Option<RelPath>, E> {
+    let room = beside.iter().map(|suffix| suffix.len()).max().unwrap_or(0);
+    for n in from..MOST_NAMES {
+        let stored = stored_path(path, n, room);
+        let mut free = is_free(&stored, "")?;
+        for suffix in beside {
+            free = free && is_free(&stored, suffix)?;
+        }
+        if free {
+            return Ok(Some(stored));
+        }
+    }
+    Ok(None)
+}
+
+/// The name of what lies beside a stored file.
+pub fn beside(stored: &RelPath, suffix: &str) -> Vec<u8> {
+    [stored.file_name(), suffix.as_bytes()].concat()
+}
+
 /// The part before the extension, and the extension with its dot: 1 to 10 ASCII letters or digits, as elsewhere.
 fn split(name: &[u8]) -> (&[u8], &[u8]) {
     let dot = name.iter().rposition(|b| *b == b'.').filter(|at| *at > 0);

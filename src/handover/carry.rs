@@ -22,8 +22,8 @@ use rustix::io::Errno;
 use super::disk::{
     copy, is_refusal, is_there, keeps_names, make_folder, own_name, put, put_back, remove, sync_folder, take, write_new,
 };
-use crate::core::handover;
 use crate::core::model::{Handover, Stat};
+use crate::core::{handover, sidecar};
 use crate::crash::{self, Point};
 use crate::scan::{self, Look, ReadFault, Root};
 use crate::types::{ContentHash, RelPath, UnixMillis};
@@ -88,6 +88,8 @@ impl Fault {
 }
 
 const REPLACED: &str = "it was changed or replaced while it was handed over, and went back";
+
+const WITH: &str = "what goes with the file";
 
 type Step<T> = Result<T, Ended>;
 
@@ -174,23 +176,72 @@ fn stored(load: &Load<'_>, store: &Root) -> Step<Ended> {
     let folder = source_folder(load)?;
     let made = make_folder(store, target.parent().as_ref(), load.root);
     let to = made.map_err(|e| Ended::Failed { fault: Fault::new("the folder it goes to", e), moved: load.resumed })?;
-    if load.resumed
-        && let Some(ended) = resume_stored(load, folder.as_ref(), &to)?
-    {
-        return Ok(ended);
+    let mut with = Vec::new();
+    let ended = store_it(load, folder, (&to, target), &mut with).unwrap_or_else(|ended| ended);
+    match &ended {
+        Ended::Changed(_) if load.resumed || !with.is_empty() => bring_with(load, (&to, target))?,
+        _ => {}
+    }
+    Ok(ended)
+}
+
+/// From the look at what an earlier try did to the end. `with`: what went with the file, or ahead of it.
+fn store_it(
+    load: &Load<'_>,
+    folder: Option<OwnedFd>,
+    (to, target): (&OwnedFd, &RelPath),
+    with: &mut Vec<RelPath>,
+) -> Step<Ended> {
+    if load.resumed {
+        if let Some(folder) = &folder {
+            after("an old draft", remove(folder, &own_name(load.handover, "back")))?;
+        }
+        if let Some(ended) = resume_stored(load, folder.as_ref(), to)? {
+            return Ok(ended);
+        }
     }
     let Some(folder) = folder else { return Ok(Ended::Gone) };
     let file = checked(load, &folder)?;
-    if seen(&to, target.file_name())? != Look::Absent {
-        return taken(load, &to);
+    if seen(to, target.file_name())? != Look::Absent {
+        return taken(load, to);
     }
-    let with = take_with(load, &folder, Some((&to, target.file_name())))?;
+    *with = take_with(load, &folder, Some((to, target.file_name())))?;
     crash::at(Point::HandoverChecked);
-    match place(load, &file, &folder, &to) {
-        Ok(None) => finish(load, Some(&folder), &to, with),
+    match place(load, &file, &folder, to) {
+        Ok(None) => finish(load, Some(&folder), to, with.clone()),
         Err(Ended::Failed { fault, .. }) if !with.is_empty() => Err(Ended::Failed { fault, moved: true }),
         Ok(Some(ended)) | Err(ended) => Err(ended),
     }
+}
+
+/// What went ahead of a file goes back to the one that stands at its path now: a sidecar would be missing there. A
+/// trigger stays where it is unless it was given after that file, for it would say of it that it is whole.
+fn bring_with(load: &Load<'_>, (to, target): (&OwnedFd, &RelPath)) -> Step<()> {
+    let Some((path, suffix)) = load.with else { return Ok(()) };
+    let (name, from) = (path.file_name(), handover::beside(target, suffix));
+    let (Look::File(paper), Look::Absent) = (seen(to, &from)?, seen(to, target.file_name())?) else { return Ok(()) };
+    let Some(folder) = source_folder(load)? else { return Ok(()) };
+    let Look::File(file) = seen(&folder, load.handover.path.file_name())? else { return Ok(()) };
+    if suffix != sidecar::SUFFIX && paper.mtime_ns < file.mtime_ns {
+        return Ok(());
+    }
+    match put(to, &from, &folder, name) {
+        // Another one is there already, or it is back from an earlier try.
+        Ok(()) | Err(Errno::EXIST | Errno::NOENT) => {}
+        Err(Errno::XDEV | Errno::OPNOTSUPP | Errno::MLINK) => {
+            let draft = own_name(load.handover, "back");
+            let copied = scan::open_in(to, &from).and_then(|file| copy(&file, &folder, &draft, load.stop));
+            let placed = copied.map_err(|e| errno(&e)).and_then(|_| put(&folder, &draft, &folder, name));
+            after("an old draft", remove(&folder, &draft))?;
+            match placed {
+                Ok(()) => after(WITH, sync_folder(&folder).and_then(|()| remove(to, &from)))?,
+                Err(Errno::EXIST) => {}
+                Err(e) => return after(WITH, Err(e)),
+            }
+        }
+        Err(e) => return after(WITH, Err(e)),
+    }
+    after(WITH, sync_folder(&folder).and_then(|()| sync_folder(to)))
 }
 
 /// The next name that is free with all that may lie beside it.
@@ -198,20 +249,11 @@ fn taken(load: &Load<'_>, to: &OwnedFd) -> Step<Ended> {
     let h = load.handover;
     let paper = load.paper.as_ref().map(|(suffix, _)| *suffix);
     let beside: Vec<&str> = load.with.map(|(_, suffix)| suffix).into_iter().chain(paper).collect();
-    let room = beside.iter().map(|suffix| suffix.len()).max().unwrap_or(0);
-    for n in 2..super::MOST_NAMES {
-        let target = handover::stored_path(&h.path, n, room);
-        let mut names = vec![target.file_name().to_vec()];
-        names.extend(beside.iter().map(|suffix| [target.file_name(), suffix.as_bytes()].concat()));
-        let mut free = true;
-        for name in names {
-            free &= seen(to, &name)? == Look::Absent;
-        }
-        if free {
-            return Ok(Ended::Taken(target));
-        }
+    let free = |stored: &RelPath, suffix: &str| Ok(seen(to, &handover::beside(stored, suffix))? == Look::Absent);
+    match handover::free_path(&h.path, 2, &beside, free)? {
+        Some(target) => Ok(Ended::Taken(target)),
+        None => Err(unknown("naming the file", "there is no free name".to_owned())),
     }
-    Err(unknown("naming the file", "there is no free name".to_owned()))
 }
 
 /// Moves the file to its target; `None` when it is there.
@@ -497,7 +539,12 @@ fn take_with(load: &Load<'_>, folder: &OwnedFd, to: Option<(&OwnedFd, &[u8])>) -
     let name = path.file_name();
     let Look::File(stat) = seen(folder, name)? else { return Ok(Vec::new()) };
     let Some((to, as_name)) = to else {
-        after("its trigger", remove(folder, name))?;
+        match take(folder, name, folder, &own_name(load.handover, "with")) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            // One from an earlier try is aside already.
+            Err(Errno::EXIST) => after(WITH, remove(folder, name))?,
+            Err(e) => return moving(WITH, e),
+        }
         crash::at(Point::HandoverTrigger);
         return Ok(vec![path.clone()]);
     };
@@ -513,17 +560,17 @@ fn take_with(load: &Load<'_>, folder: &OwnedFd, to: Option<(&OwnedFd, &[u8])>) -
             let copied = scan::open_in(folder, name).and_then(|file| copy(&file, to, &draft, load.stop));
             if let Err(error) = copied {
                 after("an old draft", remove(to, &draft))?;
-                return before("its trigger", Err(errno(&error)));
+                return before(WITH, Err(errno(&error)));
             }
             let placed = put(to, &draft, to, &beside);
             after("an old draft", remove(to, &draft))?;
             match placed {
                 Ok(()) | Err(Errno::EXIST) => {}
-                Err(e) => return moving("its trigger", e),
+                Err(e) => return moving(WITH, e),
             }
             leave_copied(load, (folder, name, &stat), (to, &beside))?;
         }
-        Err(e) => return moving("its trigger", e),
+        Err(e) => return moving(WITH, e),
     }
     crash::at(Point::HandoverTrigger);
     Ok(vec![path.clone()])
@@ -539,39 +586,71 @@ fn leave_copied(
     if here.is_some() && here != read_again(load, scan::open_in(to, beside))? {
         return taken(load, to).and_then(Err);
     }
-    if is_there(folder, name, stat) { after("its trigger", remove(folder, name)) } else { Ok(()) }
+    if is_there(folder, name, stat) { after(WITH, remove(folder, name)) } else { Ok(()) }
 }
 
 /// A delete.
 fn removed(load: &Load<'_>) -> Step<Ended> {
-    let h = load.handover;
-    let name = h.path.file_name();
     let Some(folder) = source_folder(load)? else {
         return Ok(if load.resumed { unseen() } else { Ended::Gone });
     };
+    let mut with = Vec::new();
+    let ended = remove_it(load, &folder, &mut with).unwrap_or_else(|ended| ended);
+    if load.resumed || !with.is_empty() {
+        match &ended {
+            Ended::Done { .. } => after(WITH, remove(&folder, &own_name(load.handover, "with")))?,
+            Ended::Changed(_) | Ended::Gone => leave_with(load, &folder)?,
+            Ended::Taken(_) | Ended::Failed { .. } => {}
+        }
+    }
+    Ok(ended)
+}
+
+fn remove_it(load: &Load<'_>, folder: &OwnedFd, with: &mut Vec<RelPath>) -> Step<Ended> {
+    let h = load.handover;
+    let name = h.path.file_name();
     let aside = own_name(h, "gone");
     if load.resumed {
-        match seen(&folder, &aside)? {
-            Look::Absent => match seen(&folder, name)? {
+        match seen(folder, &aside)? {
+            Look::Absent => match seen(folder, name)? {
                 Look::File(now) if (now.dev, now.inode) == (h.stat.dev, h.stat.inode) => {}
                 // Removed by us, or by somebody else in the same moment: either way it is delivered, and what stands
                 // at the path now may not replace it.
                 _ => return Ok(unseen()),
             },
             _ => {
-                let gone = take_away(load, &folder)?;
+                let gone = take_away(load, folder)?;
                 let changed = Ended::Changed("it was changed while it was handed over, and went back");
                 return Ok(if gone { Ended::Done { with: Vec::new(), doubt: None } } else { changed });
             }
         }
     }
-    checked(load, &folder)?;
-    let with = take_with(load, &folder, None)?;
+    checked(load, folder)?;
+    *with = take_with(load, folder, None)?;
     crash::at(Point::HandoverChecked);
-    if take_away(load, &folder)? {
-        return Ok(Ended::Done { with, doubt: None });
+    if take_away(load, folder)? {
+        return Ok(Ended::Done { with: with.clone(), doubt: None });
     }
     Ok(Ended::Changed(REPLACED))
+}
+
+/// What was set aside for a file that is not removed after all goes back to it, as in [`bring_with`], or goes for good.
+fn leave_with(load: &Load<'_>, folder: &OwnedFd) -> Step<()> {
+    let Some((path, suffix)) = load.with else { return Ok(()) };
+    let aside = own_name(load.handover, "with");
+    let Look::File(paper) = seen(folder, &aside)? else { return Ok(()) };
+    let goes_back = match seen(folder, load.handover.path.file_name())? {
+        Look::File(file) => suffix == sidecar::SUFFIX || paper.mtime_ns >= file.mtime_ns,
+        _ => false,
+    };
+    if goes_back {
+        match put(folder, &aside, folder, path.file_name()) {
+            // Another one is there already.
+            Err(Errno::EXIST) => {}
+            other => return after(WITH, other.and_then(|()| sync_folder(folder))),
+        }
+    }
+    after(WITH, remove(folder, &aside))
 }
 
 fn unseen() -> Ended {

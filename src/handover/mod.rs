@@ -15,6 +15,7 @@ mod papers;
 mod prune;
 
 use std::collections::{BTreeMap, HashSet};
+use std::convert::Infallible;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -45,8 +46,6 @@ const PAGE: usize = 256;
 const LONGEST_SLEEP: Duration = Duration::from_secs(5);
 /// A file that was gone rests this long, until its mirror has seen that too.
 const GONE_RESTS: Duration = Duration::from_secs(2);
-/// Names tried for one file where it is stored.
-const MOST_NAMES: u32 = 10_000;
 
 /// One mirror's loop.
 pub struct HandoverLoop {
@@ -66,6 +65,8 @@ pub struct HandoverLoop {
 enum Candidate {
     Due(RelPath, HandoverKind),
     Resume(Box<Handover>),
+    /// It waits, and is not due any more.
+    Over(RelPath),
 }
 
 /// A file that is to be handed over, for `plan` and `sync`.
@@ -90,6 +91,7 @@ pub fn pending(
     let mut pending = Vec::new();
     for candidate in candidates(view, mirror, policy, &BTreeMap::new(), now, limit)? {
         pending.push(match candidate {
+            Candidate::Over(_) => continue,
             Candidate::Resume(h) => Pending { path: h.path, kind: h.kind, size: h.stat.size },
             Candidate::Due(path, kind) => {
                 let size = view.file(mirror, &path)?.map_or(0, |row| row.stat.size);
@@ -115,8 +117,16 @@ fn candidates(
         let page = view.open_handovers(mirror, after.as_ref(), PAGE)?;
         let Some(last) = page.last() else { break };
         after = Some(last.path.clone());
-        let moving = page.into_iter().filter(|h| h.state == HandoverState::Moving && !waits(h));
-        found.extend(moving.take(limit - found.len()).map(|h| Candidate::Resume(Box::new(h))));
+        for h in page.into_iter().filter(|h| !waits(h)) {
+            if found.len() >= limit {
+                break;
+            }
+            if h.state == HandoverState::Moving {
+                found.push(Candidate::Resume(Box::new(h)));
+            } else if due(view, mirror, &h.path, policy, now)?.is_none() {
+                found.push(Candidate::Over(h.path));
+            }
+        }
     }
     let Some(policy) = policy else { return Ok(found) };
     let counts = view.counts(Some(mirror))?;
@@ -149,6 +159,18 @@ fn candidates(
     Ok(found)
 }
 
+/// What is to be done with the file of this path by now.
+fn due(
+    view: &View,
+    mirror: MirrorId,
+    path: &RelPath,
+    policy: Option<&Policy>,
+    now: UnixMillis,
+) -> Result<Option<handover::Due>, JournalError> {
+    let (Some(policy), Some(row)) = (policy, view.file(mirror, path)?) else { return Ok(None) };
+    Ok(handover::due(&row, &view.attachments_of(mirror, path)?, policy, now))
+}
+
 /// The folders that files go to, open.
 #[derive(Debug, Default)]
 struct Stores {
@@ -172,6 +194,8 @@ struct Found {
     /// Announced earlier; to be carried on.
     resumed: Vec<Order>,
     wanted: Vec<Wanted>,
+    /// They wait, and are not due any more.
+    over: Vec<RelPath>,
     /// A fault that every file of the mirror would meet.
     fault: Option<String>,
     /// Some have not ended, those that wait included.
@@ -242,6 +266,15 @@ impl HandoverLoop {
             look(&reader, &mirror, &resting)
         });
         let Some((found, stores)) = found.await? else { return Ok(false) };
+        let ended = !found.over.is_empty();
+        if ended {
+            let (id, policy, over) = (self.mirror.id, self.mirror.handover_policy(), found.over);
+            let write = move |tx: &crate::journal::Tx<'_>| {
+                let now = UnixMillis::now();
+                over.iter().try_for_each(|path| record::no_longer_due(tx, id, path, policy.as_ref(), now))
+            };
+            self.world.journal.write(write).await?;
+        }
         if let Some(text) = found.fault {
             let pause = self.pause(text.clone());
             let (id, policy, wanted) = (self.mirror.id, self.mirror.handover_policy(), found.wanted);
@@ -259,7 +292,7 @@ impl HandoverLoop {
             if self.mirror.config.ingest.is_none() && !found.open {
                 self.mirror.set_moves_left(false);
             }
-            return Ok(false);
+            return Ok(ended);
         }
         crash::at(Point::HandoverChosen);
         let (id, policy, wanted) = (self.mirror.id, self.mirror.handover_policy(), found.wanted);
@@ -430,18 +463,18 @@ fn look(
         return Ok(None);
     }
     let open = !reader.open_handovers(mirror.id, None, 1)?.is_empty();
-    let mut all = Found { root, resumed: Vec::new(), wanted: Vec::new(), fault: None, open };
+    let mut all = Found { root, resumed: Vec::new(), wanted: Vec::new(), over: Vec::new(), fault: None, open };
     let mut stores = Stores::default();
     let mut taken = HashSet::new();
     for candidate in found {
-        let (path, kind) = match &candidate {
-            Candidate::Due(path, kind) => (path.clone(), *kind),
-            Candidate::Resume(h) => (h.path.clone(), h.kind),
-        };
-        // What was announced goes where it was announced to, whatever the configuration says by now.
-        let folder = match &candidate {
-            Candidate::Resume(h) => h.to.as_ref().map(|(folder, _)| folder.clone()),
-            Candidate::Due(..) => folder_of(mirror, kind),
+        let (path, kind, folder) = match &candidate {
+            Candidate::Due(path, kind) => (path.clone(), *kind, folder_of(mirror, *kind)),
+            // What was announced goes where it was announced to, whatever the configuration says by now.
+            Candidate::Resume(h) => (h.path.clone(), h.kind, h.to.as_ref().map(|(folder, _)| folder.clone())),
+            Candidate::Over(path) => {
+                all.over.push(path.clone());
+                continue;
+            }
         };
         if let Some(folder) = &folder
             && let Err(text) = open_store(&mut stores, kind, folder)
@@ -457,6 +490,7 @@ fn look(
             continue;
         }
         match candidate {
+            Candidate::Over(_) => {}
             Candidate::Resume(handover) => {
                 let Some(row) = reader.file(mirror.id, &path)?.or_else(|| Some(stand_in(&handover))) else { continue };
                 let attachment = handover.attachment.map(|id| reader.attachment(id)).transpose()?.flatten();
@@ -529,7 +563,7 @@ fn shown(folder: &[u8]) -> String {
     String::from_utf8_lossy(folder).into_owned()
 }
 
-/// What may lie beside a stored file, and the room its names need for it.
+/// What may lie beside a stored file.
 fn companions(mirror: &Mirror, kind: HandoverKind) -> Vec<&str> {
     let paper = match kind {
         HandoverKind::Archive => RECEIPT,
@@ -540,7 +574,7 @@ fn companions(mirror: &Mirror, kind: HandoverKind) -> Vec<&str> {
     [Some(paper), mirror.config.scope.trigger_suffix(), sidecar].into_iter().flatten().collect()
 }
 
-/// The first name that is free in the store together with all that may lie beside it.
+/// The first name that is free in the store; one that cannot be looked at is not.
 fn free_name(
     store: &Root,
     mirror: &Mirror,
@@ -548,16 +582,13 @@ fn free_name(
     kind: HandoverKind,
     taken: &HashSet<(HandoverKind, RelPath)>,
 ) -> Option<RelPath> {
-    let beside = companions(mirror, kind);
-    let room = beside.iter().map(|suffix| suffix.len()).max().unwrap_or(0);
     let folder = store.open_folder(path.parent().as_ref()).ok();
-    (1..MOST_NAMES).map(|n| handover::stored_path(path, n, room)).find(|target| {
-        let is_free = |name: &[u8]| folder.as_ref().is_none_or(|f| scan::look_in(f, name) == Look::Absent);
-        let name = target.file_name();
-        !taken.contains(&(kind, target.clone()))
-            && is_free(name)
-            && beside.iter().all(|suffix| is_free(&[name, suffix.as_bytes()].concat()))
-    })
+    let found = handover::free_path(path, 1, &companions(mirror, kind), |stored, suffix| {
+        let name = handover::beside(stored, suffix);
+        let is_free = folder.as_ref().is_none_or(|folder| scan::look_in(folder, &name) == Look::Absent);
+        Ok::<_, Infallible>(is_free && !taken.contains(&(kind, stored.clone())))
+    });
+    found.unwrap_or_else(|never| match never {})
 }
 
 /// Carries a batch out, one after the other: the disk is the limit, not the processor.

@@ -108,6 +108,25 @@ pub fn handovers_wait(
     Ok(())
 }
 
+/// Ends a hand-over that waits although its file is not to go any more: the configuration is another one (`None`: no
+/// `mode = "ingest"`), or the file has changed.
+pub fn no_longer_due(
+    tx: &Tx<'_>,
+    mirror: MirrorId,
+    path: &RelPath,
+    policy: Option<&Policy>,
+    now: UnixMillis,
+) -> Result<()> {
+    let Some(open) = tx.open_handover(mirror, path)?.filter(|open| open.state == HandoverState::Waiting) else {
+        return Ok(());
+    };
+    let due = match (policy, tx.file(mirror, path)?) {
+        (Some(policy), Some(row)) => handover::due(&row, &tx.attachments_of(mirror, path)?, policy, now),
+        _ => None,
+    };
+    if due.is_none() { cancelled(tx, open.id, "no longer due", false, now) } else { Ok(()) }
+}
+
 /// Whether a waiting hand-over is of the same file for the same reason.
 fn is_same(open: &Handover, next: &Handover) -> bool {
     let of = |h: &Handover| (h.kind, h.attachment, h.code, h.hash);

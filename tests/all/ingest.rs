@@ -378,3 +378,32 @@ fn a_sidecar_travels_with_its_file() {
     stage.run(&["sync"]);
     assert!(stage.verdict("in/a.txt").starts_with("unrouted("), "{}", stage.verdict("in/a.txt"));
 }
+
+#[test]
+fn a_hand_over_that_waits_ends_with_the_configuration_that_wanted_it() {
+    let mut stage = stage("archive", "");
+    stage.write("a.txt", "content");
+    fs::remove_dir(archive(&stage)).unwrap();
+    let daemon = stage.daemon();
+    let why = |stage: &Stage| text(&stage.run(&["why", stage.path("a.txt").to_str().unwrap()]));
+    wait("it waits", || why(&stage).contains("archive waits: there is no folder"), || daemon.log());
+    assert!(daemon.stop().success());
+    let keeps: Vec<&str> = stage.mirror.lines().filter(|line| !line.starts_with("archive =")).collect();
+    let keeps = format!("{}\n", keeps.join("\n")).replace("\"archive\"", "\"keep\"");
+    for other in [keeps, "settle = \"200ms\"\n".to_owned()] {
+        let before = std::mem::replace(&mut stage.mirror, other);
+        let daemon = stage.daemon();
+        wait("it waits no more", || !why(&stage).contains("archive waits"), || why(&stage));
+        assert_eq!(stage.verdict("a.txt"), "attached");
+        assert!(daemon.stop().success());
+        stage.mirror = before;
+        let daemon = stage.daemon();
+        wait("it is wanted again", || why(&stage).contains("archive waits"), || daemon.log());
+        assert!(daemon.stop().success());
+    }
+    fs::create_dir(archive(&stage)).unwrap();
+    let daemon = stage.daemon();
+    wait("it goes", || tree(&archive(&stage)) == of(&[("a.txt", "content")]), || daemon.log());
+    assert_eq!(visible(&stage), seen(&[("a.txt", "content")]));
+    assert!(daemon.stop().success());
+}

@@ -11,6 +11,8 @@ use crate::types::ContentHash;
 struct Place {
     dir: tempfile::TempDir,
     handover: Handover,
+    /// What the name of a file that goes with it has behind its own.
+    with: Option<&'static str>,
 }
 
 impl Place {
@@ -41,7 +43,7 @@ impl Place {
             created_at: UnixMillis(0),
             ended_at: None,
         };
-        Self { dir, handover }
+        Self { dir, handover, with: None }
     }
 
     fn root(&self, name: &str) -> PathBuf {
@@ -57,7 +59,9 @@ impl Place {
             (open_root(&self.dir.path().join("root")).unwrap(), open_root(&self.dir.path().join("store")).unwrap());
         let store = (self.handover.kind != HandoverKind::Delete).then_some(&store);
         let paper = Some((".note", b"paper".to_vec())).filter(|_| store.is_some());
-        carry(&Load { root: &root, store, handover: &self.handover, resumed, with: None, paper, stop: &|| false })
+        let beside = self.with.map(|suffix| (RelPath::new(format!("in/a.txt{suffix}").into_bytes()).unwrap(), suffix));
+        let with = beside.as_ref().map(|(path, suffix)| (path, *suffix));
+        carry(&Load { root: &root, store, handover: &self.handover, resumed, with, paper, stop: &|| false })
     }
 }
 
@@ -265,4 +269,71 @@ fn a_link_in_the_store_is_not_followed_and_what_was_too_large_to_read_is_known_b
     let mut place = Place::new(HandoverKind::Quarantine);
     place.handover.hash = Some(ContentHash([0; 32]));
     assert!(matches!(place.carry(false), Ended::Changed(_)), "another content");
+}
+
+fn set_time(path: &Path, seconds: u64) {
+    let time = std::time::UNIX_EPOCH + Duration::from_secs(seconds);
+    fs::File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+}
+
+#[test]
+fn what_went_ahead_of_a_changed_file_goes_back_to_it() {
+    const TRIGGER: &str = ".done";
+    // After a kill between what went ahead and the file, which is another one by now.
+    let went = |kind, suffix: &'static str, paper_at: u64| {
+        let mut place = Place::new(kind);
+        place.with = Some(suffix);
+        fs::create_dir(place.dir.path().join("store/in")).unwrap();
+        let ahead = match kind {
+            HandoverKind::Delete => place.root(".casedrop-7-0.with"),
+            _ => place.store(&format!("a.txt{suffix}")),
+        };
+        fs::write(&ahead, "beside").unwrap();
+        set_time(&ahead, paper_at);
+        fs::write(place.root("a.txt"), "changed").unwrap();
+        set_time(&place.root("a.txt"), 1_000);
+        (place, ahead)
+    };
+    for kind in [HandoverKind::Archive, HandoverKind::Delete] {
+        let there = |place: &Place, suffix| read(&place.root(&format!("a.txt{suffix}")));
+        for (suffix, paper_at, back) in [(sidecar::SUFFIX, 900, true), (TRIGGER, 900, false), (TRIGGER, 1_100, true)] {
+            let (place, ahead) = went(kind, suffix, paper_at);
+            for _ in 0..2 {
+                assert!(matches!(place.carry(true), Ended::Changed(_)), "{kind} {suffix} {paper_at}");
+                assert_eq!(there(&place, suffix), if back { "beside" } else { "-" }, "{kind} {suffix} {paper_at}");
+                assert_eq!(ahead.exists(), !back && kind == HandoverKind::Archive, "{kind} {suffix} {paper_at}");
+                assert_eq!(read(&place.root("a.txt")), "changed");
+            }
+        }
+        // A new one is there already: the old one is not put over it.
+        let (place, _) = went(kind, sidecar::SUFFIX, 1_100);
+        fs::write(place.root(&format!("a.txt{}", sidecar::SUFFIX)), "new").unwrap();
+        assert!(matches!(place.carry(true), Ended::Changed(_)));
+        assert_eq!(there(&place, sidecar::SUFFIX), "new");
+        // Nothing went ahead: what stands in the store is somebody else's.
+        let (place, ahead) = went(kind, sidecar::SUFFIX, 1_100);
+        assert!(matches!(place.carry(false), Ended::Changed(_)));
+        assert_eq!((there(&place, sidecar::SUFFIX), ahead.exists()), ("-".to_owned(), true));
+    }
+}
+
+#[test]
+fn what_goes_with_a_removed_file_is_removed_after_it() {
+    for resumed in [false, true] {
+        let mut place = Place::new(HandoverKind::Delete);
+        place.with = Some(sidecar::SUFFIX);
+        let beside = place.root(&format!("a.txt{}", sidecar::SUFFIX));
+        fs::write(&beside, "beside").unwrap();
+        if resumed {
+            // A kill came when both were aside.
+            fs::rename(&beside, place.root(".casedrop-7-0.with")).unwrap();
+            fs::rename(place.root("a.txt"), place.root(".casedrop-7-0.gone")).unwrap();
+        }
+        assert!(matches!(place.carry(resumed), Ended::Done { doubt: None, .. }));
+        assert_eq!(fs::read_dir(place.dir.path().join("root/in")).unwrap().count(), 0);
+        // Or the file was removed, and what went with it was left.
+        fs::write(place.root(".casedrop-7-0.with"), "beside").unwrap();
+        assert!(matches!(place.carry(true), Ended::Done { .. }));
+        assert_eq!(fs::read_dir(place.dir.path().join("root/in")).unwrap().count(), 0);
+    }
 }
