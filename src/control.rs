@@ -48,6 +48,8 @@ pub enum Request {
     Verify { mirror: String, deep: bool },
     /// Carry out what the differences of one class propose; there must be exactly `count` of them.
     Repair { mirror: String, class: String, count: u64 },
+    /// Which folder stands at the mirror's path, as the daemon sees it; a person accepts that one with a release.
+    Stands { mirror: String },
     /// Look at the whole mirror now; with a ticket: what became of the look it is for.
     Look { mirror: String, ticket: Option<Ticket> },
     /// What keeps the daemon from making calls at present.
@@ -60,6 +62,7 @@ impl Request {
             Self::Retry { mirror, .. }
             | Self::Keep { mirror, .. }
             | Self::Release { mirror, .. }
+            | Self::Stands { mirror }
             | Self::Look { mirror, .. }
             | Self::Verify { mirror, .. }
             | Self::Repair { mirror, .. } => mirror,
@@ -80,9 +83,34 @@ pub struct Reply {
     /// The answer to [`Request::Look`]; `None` where the daemon has no such mirror.
     #[serde(default)]
     pub pass: Option<(Ticket, Looked)>,
+    /// The answer to [`Request::Stands`].
+    #[serde(default)]
+    pub stands: Option<Stands>,
     /// The answer to [`Request::Weather`]; `None` from a daemon that does not know the question.
     #[serde(default)]
     pub weather: Option<Vec<Told>>,
+}
+
+/// What stands at a mirror's path.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Stands {
+    pub root: RootIdentity,
+    pub empty: bool,
+}
+
+/// Looks at the folder at a mirror's path.
+///
+/// # Errors
+/// There is none that can be opened.
+pub async fn stands(path: &Path) -> Result<Stands, String> {
+    let folder = path.to_owned();
+    let looked = crate::host::blocking(move || {
+        let root = scan::open_root(&folder)?;
+        let empty = std::fs::read_dir(&folder).is_ok_and(|mut entries| entries.next().is_none());
+        Ok(Stands { root: root.identity(), empty })
+    });
+    let looked = looked.await.map_err(|error| error.to_string())?;
+    looked.map_err(|fault: scan::RootFault| format!("{}: {fault}", path.display()))
 }
 
 /// Where the daemon on this journal listens.
@@ -160,14 +188,13 @@ async fn accepted(request: &Request, mirrors: &[Arc<Mirror>]) -> Result<Option<R
             "the mirror `{name}` is not configured, so no folder can be its root: nothing was released"
         ));
     };
-    let path = mirror.config.path.clone();
-    let opened = crate::host::blocking(move || scan::open_root(&path)).await;
-    let at = mirror.config.path.display();
-    match opened.map_err(|error| error.to_string())? {
-        Ok(root) if shown.is_some_and(|shown| shown.is_same_as(&root.identity())) => Ok(Some(root.identity())),
-        Ok(_) => Err(format!("by now another folder stands at {at} than was shown: nothing was released, look again")),
-        Err(fault) => Err(format!("{at}: {fault}: nothing was released")),
+    let refused = |text: String| format!("{text}: nothing was released");
+    let found = stands(&mirror.config.path).await.map_err(refused)?.root;
+    if shown.is_some_and(|shown| shown.is_same_as(&found)) {
+        return Ok(Some(found));
     }
+    let at = mirror.config.path.display();
+    Err(refused(format!("by now another folder stands at {at} than was shown")))
 }
 
 /// One request in one transaction. The inner error is the asker's.
@@ -231,7 +258,9 @@ fn act(
             Ok(Ok(Reply { done: ended.len() as u64, text, ..Reply::default() }))
         }
         // Nothing is written for them, and only a daemon can look.
-        Request::Look { .. } | Request::Weather => Ok(Err("no daemon runs that could look".to_owned())),
+        Request::Look { .. } | Request::Stands { .. } | Request::Weather => {
+            Ok(Err("no daemon runs that could look".to_owned()))
+        }
         Request::Verify { deep, .. } => {
             truth::run::begin(tx, mirror.id, *deep, true, now)?;
             Ok(Ok(Reply { done: 1, ..Reply::default() }))
@@ -326,6 +355,10 @@ async fn serve(world: Arc<World>, stream: UnixStream) {
         Ok(Request::Look { mirror, ticket }) => Ok(look(&world, &mirror, ticket)),
         // Nor may the journal be asked: it may be what is the matter.
         Ok(Request::Weather) => Ok(Reply { weather: Some(world.weather.told()), ..Reply::default() }),
+        Ok(Request::Stands { mirror }) => match world.mirrors.iter().find(|one| one.config.name == mirror) {
+            Some(one) => stands(&one.config.path).await.map(|found| Reply { stands: Some(found), ..Reply::default() }),
+            None => Err(format!("there is no mirror `{mirror}`")),
+        },
         Ok(request) => perform(&world, &request).await,
         Err(error) => Err(format!("not a request: {error}")),
     };

@@ -26,15 +26,17 @@ use plan::Adoption;
 use crate::aws::{Client, Failure, Next, RemoteFile, RemoteStatus};
 use crate::config::Config;
 use crate::core::adopt::{Standing, Tagged};
-use crate::core::model::{HoldCode, Version};
+use crate::core::model::{HoldCode, RootIdentity, Version};
 use crate::core::plan::{Content, Seen};
 use crate::core::reference::{CaseRef, RefState, Reference, batches};
 use crate::core::sidecar::Beside;
 use crate::crash::{self, Point};
 use crate::fatal::Fatal;
 use crate::journal::{Difference, Journal, JournalError, Reader};
+use crate::observe;
 use crate::record;
 use crate::resolve;
+use crate::scan::{self, RootFault};
 use crate::tags::Origin;
 use crate::truth::{self, Manners};
 use crate::types::{CaseArn, FileId, RelPath, UnixMillis};
@@ -206,6 +208,7 @@ impl Session {
         tell: Tell<'_>,
     ) -> Result<(Plan, Option<UnixMillis>), Fatal> {
         let local = local::look(mirror).await?;
+        self.weigh_root(mirror, &local.root).await?;
         let mut cases = local.cases.clone();
         cases.extend(self.resolve(mirror, local.references.values()).await?);
         cases.extend(more.iter().cloned());
@@ -237,6 +240,30 @@ impl Session {
             self.compare(mirror, &mut plan, tell).await?;
         }
         Ok((plan, oldest))
+    }
+
+    /// Where the journal has files of the mirror, only the folder that it knows can be compared with it.
+    async fn weigh_root(&self, mirror: &Mirror, walked: &RootIdentity) -> Result<(), Fatal> {
+        self.renew_root(mirror).await?;
+        let known = self.reader.mirror(mirror.id)?.and_then(|row| row.identity);
+        if known.is_none_or(|known| known.is_same_as(walked)) || self.reader.tracked_count(mirror.id)? == 0 {
+            return Ok(());
+        }
+        let (name, path, fault) = (&mirror.config.name, mirror.config.path.display(), RootFault::Replaced);
+        Err(Fatal::person(format!("mirror {name}: {path}: {fault}; nothing was adopted: bring the right one back")))
+    }
+
+    /// Knows the mirror's root again where a boot or another mount gave it another number, as a look of the daemon does.
+    ///
+    /// # Errors
+    /// The journal's.
+    pub async fn renew_root(&self, mirror: &Mirror) -> Result<(), JournalError> {
+        let (id, path) = (mirror.id, mirror.config.path.clone());
+        let Ok(Ok(root)) = crate::host::blocking(move || scan::open_root(&path)).await else { return Ok(()) };
+        let (known, now) = (self.reader.mirror(id)?.and_then(|row| row.identity), root.identity());
+        let renumbered = known.is_some_and(|known| !known.is_same_as(&now))
+            && observe::is_same_folder(&root, known, mirror, &self.reader)?;
+        if renumbered { self.journal.write(move |tx| tx.set_identity(id, Some(&now))).await } else { Ok(()) }
     }
 
     /// The cases that references mean, looked up and kept in the journal where it does not know them. Of an ambiguous

@@ -11,10 +11,9 @@ use super::out::Out;
 use super::words::{files, moment, plain};
 use super::{context, logging, retry};
 use crate::config::{Config, DeletePolicy};
-use crate::control::Request;
+use crate::control::{self, Request};
 use crate::core::model::{HoldCode, RootIdentity};
 use crate::journal::Journal;
-use crate::scan;
 use crate::types::UnixMillis;
 
 /// Leaves a hold, after showing what will happen.
@@ -65,7 +64,7 @@ pub fn run(args: &Args, config: Option<&Path>, out: &mut Out) -> Ended {
         writeln!(out, "  {}", plain(&hold.detail))?;
         match hold.code {
             HoldCode::RootReplaced => {
-                stands = Some(root_to_accept(&mirror, out)?);
+                stands = Some(root_to_accept(&config, &mirror, out)?);
             }
             HoldCode::RootMissing | HoldCode::RootUnreadable | HoldCode::Auth => {
                 writeln!(out, "  As long as its cause is there, the hold comes back.")?;
@@ -104,24 +103,30 @@ pub fn run(args: &Args, config: Option<&Path>, out: &mut Out) -> Ended {
     Ok(Exit::Done)
 }
 
-/// Shows what stands at the mirror's path: that very folder is what a release accepts, and no other that may come there
-/// while a person types.
-fn root_to_accept(mirror: &context::Known, out: &mut Out) -> Result<RootIdentity, Failed> {
-    let root = mirror.root.display();
-    let stands = scan::open_root(&mirror.root).map_err(|fault| {
-        Failed::new(Exit::Person, format!("{root}: {fault}; nothing was released"))
-            .hint("only a folder can be accepted: bring the right one back, and the hold ends by itself")
+/// Shows what stands at the mirror's path, as the daemon sees it where one runs: that very folder is what a release
+/// accepts, and no other that may come there while a person types.
+fn root_to_accept(config: &Config, mirror: &context::Known, out: &mut Out) -> Result<RootIdentity, Failed> {
+    let runtime = context::runtime(true)?;
+    let request = Request::Stands { mirror: mirror.name.clone() };
+    let looked = runtime.block_on(async {
+        match control::ask(&config.journal_path, &request).await? {
+            Some(reply) => reply.stands.ok_or_else(|| "the daemon is of another version: restart it".to_owned()),
+            None => control::stands(&mirror.root).await,
+        }
+    });
+    let stands = looked.map_err(|text| {
+        Failed::new(Exit::Person, format!("{}; nothing was released", plain(&text)))
+            .hint("only a folder that casedrop can open can be accepted: bring the right one back, and the hold ends by itself")
     })?;
-    let stands = stands.identity();
-    let own = mirror.row.as_ref().and_then(|row| row.identity).is_some_and(|own| own.is_same_as(&stands));
-    let empty = std::fs::read_dir(&mirror.root).is_ok_and(|mut entries| entries.next().is_none());
-    let text = match (own, empty) {
+    let own = mirror.row.as_ref().and_then(|row| row.identity).is_some_and(|own| own.is_same_as(&stands.root));
+    let root = mirror.root.display();
+    let text = match (own, stands.empty) {
         (true, _) => format!("The mirror's own folder is back at {root}: no other is accepted."),
         (false, true) => format!("The folder that now stands at {root}, an empty one, will be taken as the mirror's."),
         (false, false) => format!("The folder that now stands at {root} will be taken as the mirror's."),
     };
     writeln!(out, "  {text}")?;
-    Ok(stands)
+    Ok(stands.root)
 }
 
 /// Moves the journal to this host.

@@ -279,6 +279,7 @@ async fn compare_all(args: &Args, wanted: &[String], session: &Session) -> Resul
         if mirror.is_held_by(HoldCode::JournalRebuilt) {
             return Err(lost(&name));
         }
+        session.renew_root(mirror).await?;
         let verifier = Verifier::new(session.journal(), session.aws(), mirror, false)?;
         let resumes = |state: &Verification| state.began_at.is_some() && state.by_hand && state.deep == args.deep;
         if !verifier.state()?.as_ref().is_some_and(resumes) {

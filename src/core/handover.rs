@@ -26,7 +26,7 @@ pub const REASON: &str = ".reason.txt";
 const EMPTY_RESTS_SETTLES: u32 = 10;
 
 /// Longest name of a file, in bytes (NAME_MAX of every file system that Linux writes natively).
-const LONGEST_NAME: usize = 255;
+pub const LONGEST_NAME: usize = 255;
 
 /// What is done with a file whose delivery is proven.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

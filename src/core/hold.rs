@@ -49,6 +49,11 @@ impl HoldCode {
         }
     }
 
+    /// Whether the root itself is the matter; each look at it says which of these is in force, if any.
+    pub fn is_of_the_root(self) -> bool {
+        matches!(self, Self::RootMissing | Self::RootUnreadable | Self::RootReplaced)
+    }
+
     /// One sentence on what to do, identical in log, command line and page.
     pub fn remedy(self) -> &'static str {
         match self {

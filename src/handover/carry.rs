@@ -118,10 +118,10 @@ pub(super) fn carry(load: &Load<'_>) -> Ended {
         Some(store) => stored(load, store),
         None => removed(load),
     };
-    match ended {
+    match ended.unwrap_or_else(|ended| ended) {
         // Its trigger may be gone already, so what stands here must not be taken for a file without one.
-        Err(Ended::Failed { fault, .. }) if load.resumed && load.with.is_some() => Ended::Failed { fault, moved: true },
-        Ok(ended) | Err(ended) => ended,
+        Ended::Failed { fault, .. } if load.resumed && load.with.is_some() => Ended::Failed { fault, moved: true },
+        ended => ended,
     }
 }
 
@@ -178,10 +178,7 @@ fn stored(load: &Load<'_>, store: &Root) -> Step<Ended> {
     let to = made.map_err(|e| Ended::Failed { fault: Fault::new("the folder it goes to", e), moved: load.resumed })?;
     let mut with = Vec::new();
     let ended = store_it(load, folder, (&to, target), &mut with).unwrap_or_else(|ended| ended);
-    match &ended {
-        Ended::Changed(_) if load.resumed || !with.is_empty() => bring_with(load, (&to, target))?,
-        _ => {}
-    }
+    settle_with(load, &to, &ended)?;
     Ok(ended)
 }
 
@@ -205,7 +202,7 @@ fn store_it(
     if seen(to, target.file_name())? != Look::Absent {
         return taken(load, to);
     }
-    *with = take_with(load, &folder, Some((to, target.file_name())))?;
+    *with = take_with(load, &folder, to)?;
     crash::at(Point::HandoverChecked);
     match place(load, &file, &folder, to) {
         Ok(None) => finish(load, Some(&folder), to, with.clone()),
@@ -214,34 +211,56 @@ fn store_it(
     }
 }
 
-/// What went ahead of a file goes back to the one that stands at its path now: a sidecar would be missing there. A
-/// trigger stays where it is unless it was given after that file, for it would say of it that it is whole.
-fn bring_with(load: &Load<'_>, (to, target): (&OwnedFd, &RelPath)) -> Step<()> {
-    let Some((path, suffix)) = load.with else { return Ok(()) };
-    let (name, from) = (path.file_name(), handover::beside(target, suffix));
-    let (Look::File(paper), Look::Absent) = (seen(to, &from)?, seen(to, target.file_name())?) else { return Ok(()) };
-    let Some(folder) = source_folder(load)? else { return Ok(()) };
-    let Look::File(file) = seen(&folder, load.handover.path.file_name())? else { return Ok(()) };
-    if suffix != sidecar::SUFFIX && paper.mtime_ns < file.mtime_ns {
-        return Ok(());
+/// What went ahead of the file under a name of ours, in the folder `at`, follows it to its target, or is removed as it
+/// is. Where the file did not go after all it goes back: a sidecar would be missing there. A trigger only if it was given
+/// after the file that stands there now, for it would say of it that it is whole.
+fn settle_with(load: &Load<'_>, at: &OwnedFd, ended: &Ended) -> Step<()> {
+    let follows = match ended {
+        Ended::Done { doubt: None, .. } => true,
+        Ended::Done { .. } | Ended::Changed(_) | Ended::Gone => false,
+        // The hand-over goes on.
+        Ended::Taken(_) | Ended::Failed { .. } => return Ok(()),
+    };
+    let (Some((path, suffix)), own) = (load.with, own_name(load.handover, "with")) else { return Ok(()) };
+    let Look::File(paper) = seen(at, &own)? else { return Ok(()) };
+    if !follows && let Some(folder) = source_folder(load)? {
+        let goes_back = match (seen(&folder, load.handover.path.file_name())?, ended) {
+            (Look::File(file), _) => suffix == sidecar::SUFFIX || paper.mtime_ns >= file.mtime_ns,
+            // Somebody took the file alone.
+            (_, Ended::Gone) => suffix == sidecar::SUFFIX,
+            _ => false,
+        };
+        if goes_back && bring_back(load, (at, &own), (&folder, path.file_name()))? {
+            return Ok(());
+        }
     }
-    match put(to, &from, &folder, name) {
-        // Another one is there already, or it is back from an earlier try.
-        Ok(()) | Err(Errno::EXIST | Errno::NOENT) => {}
+    match &load.handover.to {
+        Some((_, target)) => after(WITH, put_back(at, &own, at, &handover::beside(target, suffix))),
+        None => after(WITH, remove(at, &own).and_then(|()| sync_folder(at))),
+    }
+}
+
+/// Whether it is back; another one may be there already.
+fn bring_back(load: &Load<'_>, (at, own): (&OwnedFd, &[u8]), (folder, name): (&OwnedFd, &[u8])) -> Step<bool> {
+    match put(at, own, folder, name) {
+        Ok(()) => {}
+        Err(Errno::EXIST) => return Ok(false),
         Err(Errno::XDEV | Errno::OPNOTSUPP | Errno::MLINK) => {
             let draft = own_name(load.handover, "back");
-            let copied = scan::open_in(to, &from).and_then(|file| copy(&file, &folder, &draft, load.stop));
-            let placed = copied.map_err(|e| errno(&e)).and_then(|_| put(&folder, &draft, &folder, name));
-            after("an old draft", remove(&folder, &draft))?;
+            after("an old draft", remove(folder, &draft))?;
+            let copied = scan::open_in(at, own).and_then(|file| copy(&file, folder, &draft, load.stop));
+            let placed = copied.map_err(|e| errno(&e)).and_then(|_| put(folder, &draft, folder, name));
+            after("an old draft", remove(folder, &draft))?;
             match placed {
-                Ok(()) => after(WITH, sync_folder(&folder).and_then(|()| remove(to, &from)))?,
-                Err(Errno::EXIST) => {}
+                Ok(()) => after(WITH, sync_folder(folder).and_then(|()| remove(at, own)))?,
+                Err(Errno::EXIST) => return Ok(false),
                 Err(e) => return after(WITH, Err(e)),
             }
         }
         Err(e) => return after(WITH, Err(e)),
     }
-    after(WITH, sync_folder(&folder).and_then(|()| sync_folder(to)))
+    after(WITH, sync_folder(folder).and_then(|()| sync_folder(at)))?;
+    Ok(true)
 }
 
 /// The next name that is free with all that may lie beside it.
@@ -532,28 +551,22 @@ fn finish(load: &Load<'_>, folder: Option<&OwnedFd>, to: &OwnedFd, with: Vec<Rel
     Ok(Ended::Done { with, doubt: None })
 }
 
-/// What goes with the file goes first: a trigger that is left behind could be taken for that of the next file of the
-/// name, half written.
-fn take_with(load: &Load<'_>, folder: &OwnedFd, to: Option<(&OwnedFd, &[u8])>) -> Step<Vec<RelPath>> {
-    let Some((path, suffix)) = load.with else { return Ok(Vec::new()) };
-    let name = path.file_name();
+/// What goes with the file goes first, to a name of ours in the folder `to`: a trigger that is left behind could be taken
+/// for that of the next file of the name, half written.
+fn take_with(load: &Load<'_>, folder: &OwnedFd, to: &OwnedFd) -> Step<Vec<RelPath>> {
+    let Some((path, _)) = load.with else { return Ok(Vec::new()) };
+    let (name, own) = (path.file_name(), own_name(load.handover, "with"));
     let Look::File(stat) = seen(folder, name)? else { return Ok(Vec::new()) };
-    let Some((to, as_name)) = to else {
-        match take(folder, name, folder, &own_name(load.handover, "with")) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            // One from an earlier try is aside already.
-            Err(Errno::EXIST) => after(WITH, remove(folder, name))?,
-            Err(e) => return moving(WITH, e),
-        }
-        crash::at(Point::HandoverTrigger);
-        return Ok(vec![path.clone()]);
-    };
-    let beside = [as_name, suffix.as_bytes()].concat();
-    match put(folder, name, to, &beside) {
+    if seen(to, &own)? != Look::Absent && !is_copied(load, (folder, name), (to, &own))? {
+        // An earlier one is ahead, and this one was given since: both go.
+        settle_with(load, to, &Ended::Done { with: Vec::new(), doubt: None })?;
+    }
+    match take(folder, name, to, &own) {
         Ok(()) => {}
-        Err(Errno::NOENT) if seen(to, &beside)? == Look::Absent => return Ok(Vec::new()),
+        Err(Errno::NOENT) if seen(to, &own)? == Look::Absent => return Ok(Vec::new()),
         Err(Errno::NOENT) => {}
-        Err(Errno::EXIST) => leave_copied(load, (folder, name, &stat), (to, &beside))?,
+        // The copy of an earlier try.
+        Err(Errno::EXIST) => leave_copied(load, (folder, name, &stat), (to, &own))?,
         Err(Errno::XDEV | Errno::OPNOTSUPP | Errno::MLINK) => {
             let draft = own_name(load.handover, "trigger");
             after("an old draft", remove(to, &draft))?;
@@ -562,13 +575,13 @@ fn take_with(load: &Load<'_>, folder: &OwnedFd, to: Option<(&OwnedFd, &[u8])>) -
                 after("an old draft", remove(to, &draft))?;
                 return before(WITH, Err(errno(&error)));
             }
-            let placed = put(to, &draft, to, &beside);
+            let placed = put(to, &draft, to, &own);
             after("an old draft", remove(to, &draft))?;
             match placed {
                 Ok(()) | Err(Errno::EXIST) => {}
                 Err(e) => return moving(WITH, e),
             }
-            leave_copied(load, (folder, name, &stat), (to, &beside))?;
+            leave_copied(load, (folder, name, &stat), (to, &own))?;
         }
         Err(e) => return moving(WITH, e),
     }
@@ -576,15 +589,20 @@ fn take_with(load: &Load<'_>, folder: &OwnedFd, to: Option<(&OwnedFd, &[u8])>) -
     Ok(vec![path.clone()])
 }
 
-/// Removes a trigger of which a copy stands at its target; another one's name that stands there is taken.
+/// Whether both hold the same; what is gone by now holds nothing else.
+fn is_copied(load: &Load<'_>, (folder, name): (&OwnedFd, &[u8]), (to, own): (&OwnedFd, &[u8])) -> Step<bool> {
+    let here = read_again(load, scan::open_in(folder, name))?;
+    Ok(here.is_none() || here == read_again(load, scan::open_in(to, own))?)
+}
+
+/// Removes what goes with the file where a copy of it is ahead. One that was given meanwhile waits for the next try.
 fn leave_copied(
     load: &Load<'_>,
     (folder, name, stat): (&OwnedFd, &[u8], &Stat),
-    (to, beside): (&OwnedFd, &[u8]),
+    (to, own): (&OwnedFd, &[u8]),
 ) -> Step<()> {
-    let here = read_again(load, scan::open_in(folder, name))?;
-    if here.is_some() && here != read_again(load, scan::open_in(to, beside))? {
-        return taken(load, to).and_then(Err);
+    if !is_copied(load, (folder, name), (to, own))? {
+        return Err(unknown(WITH, "it is being written".to_owned()));
     }
     if is_there(folder, name, stat) { after(WITH, remove(folder, name)) } else { Ok(()) }
 }
@@ -596,13 +614,7 @@ fn removed(load: &Load<'_>) -> Step<Ended> {
     };
     let mut with = Vec::new();
     let ended = remove_it(load, &folder, &mut with).unwrap_or_else(|ended| ended);
-    if load.resumed || !with.is_empty() {
-        match &ended {
-            Ended::Done { .. } => after(WITH, remove(&folder, &own_name(load.handover, "with")))?,
-            Ended::Changed(_) | Ended::Gone => leave_with(load, &folder)?,
-            Ended::Taken(_) | Ended::Failed { .. } => {}
-        }
-    }
+    settle_with(load, &folder, &ended)?;
     Ok(ended)
 }
 
@@ -626,31 +638,12 @@ fn remove_it(load: &Load<'_>, folder: &OwnedFd, with: &mut Vec<RelPath>) -> Step
         }
     }
     checked(load, folder)?;
-    *with = take_with(load, folder, None)?;
+    *with = take_with(load, folder, folder)?;
     crash::at(Point::HandoverChecked);
     if take_away(load, folder)? {
         return Ok(Ended::Done { with: with.clone(), doubt: None });
     }
     Ok(Ended::Changed(REPLACED))
-}
-
-/// What was set aside for a file that is not removed after all goes back to it, as in [`bring_with`], or goes for good.
-fn leave_with(load: &Load<'_>, folder: &OwnedFd) -> Step<()> {
-    let Some((path, suffix)) = load.with else { return Ok(()) };
-    let aside = own_name(load.handover, "with");
-    let Look::File(paper) = seen(folder, &aside)? else { return Ok(()) };
-    let goes_back = match seen(folder, load.handover.path.file_name())? {
-        Look::File(file) => suffix == sidecar::SUFFIX || paper.mtime_ns >= file.mtime_ns,
-        _ => false,
-    };
-    if goes_back {
-        match put(folder, &aside, folder, path.file_name()) {
-            // Another one is there already.
-            Err(Errno::EXIST) => {}
-            other => return after(WITH, other.and_then(|()| sync_folder(folder))),
-        }
-    }
-    after(WITH, remove(folder, &aside))
 }
 
 fn unseen() -> Ended {

@@ -65,8 +65,6 @@ pub struct HandoverLoop {
 enum Candidate {
     Due(RelPath, HandoverKind),
     Resume(Box<Handover>),
-    /// It waits, and is not due any more.
-    Over(RelPath),
 }
 
 /// A file that is to be handed over, for `plan` and `sync`.
@@ -91,7 +89,6 @@ pub fn pending(
     let mut pending = Vec::new();
     for candidate in candidates(view, mirror, policy, &BTreeMap::new(), now, limit)? {
         pending.push(match candidate {
-            Candidate::Over(_) => continue,
             Candidate::Resume(h) => Pending { path: h.path, kind: h.kind, size: h.stat.size },
             Candidate::Due(path, kind) => {
                 let size = view.file(mirror, &path)?.map_or(0, |row| row.stat.size);
@@ -117,16 +114,8 @@ fn candidates(
         let page = view.open_handovers(mirror, after.as_ref(), PAGE)?;
         let Some(last) = page.last() else { break };
         after = Some(last.path.clone());
-        for h in page.into_iter().filter(|h| !waits(h)) {
-            if found.len() >= limit {
-                break;
-            }
-            if h.state == HandoverState::Moving {
-                found.push(Candidate::Resume(Box::new(h)));
-            } else if due(view, mirror, &h.path, policy, now)?.is_none() {
-                found.push(Candidate::Over(h.path));
-            }
-        }
+        let moving = page.into_iter().filter(|h| h.state == HandoverState::Moving && !waits(h));
+        found.extend(moving.take(limit - found.len()).map(|h| Candidate::Resume(Box::new(h))));
     }
     let Some(policy) = policy else { return Ok(found) };
     let counts = view.counts(Some(mirror))?;
@@ -159,16 +148,27 @@ fn candidates(
     Ok(found)
 }
 
-/// What is to be done with the file of this path by now.
-fn due(
+/// Files whose hand-over waits and is not due any more, a batch at most.
+fn no_longer_due(
     view: &View,
     mirror: MirrorId,
-    path: &RelPath,
     policy: Option<&Policy>,
     now: UnixMillis,
-) -> Result<Option<handover::Due>, JournalError> {
-    let (Some(policy), Some(row)) = (policy, view.file(mirror, path)?) else { return Ok(None) };
-    Ok(handover::due(&row, &view.attachments_of(mirror, path)?, policy, now))
+) -> Result<Vec<RelPath>, JournalError> {
+    let mut over = Vec::new();
+    let mut after: Option<RelPath> = None;
+    while over.len() < BATCH {
+        let page = view.open_handovers(mirror, after.as_ref(), PAGE)?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.path.clone());
+        let waiting = |h: &Handover| h.state == HandoverState::Waiting && h.next_attempt.is_none_or(|at| at <= now);
+        for h in page.into_iter().filter(waiting) {
+            if record::is_due(view, mirror, &h.path, policy, now)?.is_none() {
+                over.push(h.path);
+            }
+        }
+    }
+    Ok(over)
 }
 
 /// The folders that files go to, open.
@@ -194,7 +194,7 @@ struct Found {
     /// Announced earlier; to be carried on.
     resumed: Vec<Order>,
     wanted: Vec<Wanted>,
-    /// They wait, and are not due any more.
+    /// Their hand-overs wait, and are not due any more.
     over: Vec<RelPath>,
     /// A fault that every file of the mirror would meet.
     fault: Option<String>,
@@ -463,7 +463,8 @@ fn look(
         return Ok(None);
     }
     let open = !reader.open_handovers(mirror.id, None, 1)?.is_empty();
-    let mut all = Found { root, resumed: Vec::new(), wanted: Vec::new(), over: Vec::new(), fault: None, open };
+    let over = no_longer_due(reader, mirror.id, policy.as_ref(), UnixMillis::now())?;
+    let mut all = Found { root, resumed: Vec::new(), wanted: Vec::new(), over, fault: None, open };
     let mut stores = Stores::default();
     let mut taken = HashSet::new();
     for candidate in found {
@@ -471,10 +472,6 @@ fn look(
             Candidate::Due(path, kind) => (path.clone(), *kind, folder_of(mirror, *kind)),
             // What was announced goes where it was announced to, whatever the configuration says by now.
             Candidate::Resume(h) => (h.path.clone(), h.kind, h.to.as_ref().map(|(folder, _)| folder.clone())),
-            Candidate::Over(path) => {
-                all.over.push(path.clone());
-                continue;
-            }
         };
         if let Some(folder) = &folder
             && let Err(text) = open_store(&mut stores, kind, folder)
@@ -490,7 +487,6 @@ fn look(
             continue;
         }
         match candidate {
-            Candidate::Over(_) => {}
             Candidate::Resume(handover) => {
                 let Some(row) = reader.file(mirror.id, &path)?.or_else(|| Some(stand_in(&handover))) else { continue };
                 let attachment = handover.attachment.map(|id| reader.attachment(id)).transpose()?.flatten();
@@ -608,6 +604,8 @@ fn carry_all(
         let sidecar = mirror.config.sidecar.then(|| sidecar::beside(&h.path)).flatten();
         let trigger = trigger.as_ref().zip(mirror.config.scope.trigger_suffix());
         let with = trigger.or(sidecar.as_ref().map(|path| (path, sidecar::SUFFIX)));
+        // A name too long for any file system stands for nothing.
+        let with = with.filter(|(path, _)| path.file_name().len() <= handover::LONGEST_NAME);
         let paper = papers::paper(reader, (mirror, instance), &order)?;
         let end = carry::carry(&Load { root, store: stores.of(h.kind), handover: h, resumed, with, paper, stop });
         ended.push((order, end));

@@ -10,9 +10,6 @@ use crate::journal::JournalError;
 use crate::observe;
 use crate::scan::{self, Root, RootFault};
 
-/// The holds that follow from the root itself; each look says which of them is in force, if any.
-const ROOT_HOLDS: [HoldCode; 3] = [HoldCode::RootMissing, HoldCode::RootUnreadable, HoldCode::RootReplaced];
-
 impl MirrorLoop {
     /// Opens the root and makes sure that it is the one the journal knows; else a hold says what it is.
     pub(super) async fn healthy_root(&mut self) -> Result<Option<Arc<Root>>, JournalError> {
@@ -38,7 +35,7 @@ impl MirrorLoop {
         };
         let mut ended = false;
         // One that cannot be read may open all the same: only a pass that listed it tells.
-        for code in ROOT_HOLDS.into_iter().filter(|code| *code != HoldCode::RootUnreadable) {
+        for code in [HoldCode::RootMissing, HoldCode::RootReplaced] {
             ended |= self.mirror.end_hold(&self.world.journal, code).await?;
         }
         if ended {
@@ -83,8 +80,8 @@ impl MirrorLoop {
         };
         let text = format!("{}: {fault}", self.mirror.config.path.display());
         self.mirror.begin_hold(&self.world.journal, code, text).await?;
-        for other in ROOT_HOLDS.into_iter().filter(|other| *other != code) {
-            self.mirror.end_hold(&self.world.journal, other).await?;
+        for other in HoldCode::ALL.iter().filter(|other| other.is_of_the_root() && **other != code) {
+            self.mirror.end_hold(&self.world.journal, *other).await?;
         }
         Ok(())
     }

@@ -117,12 +117,11 @@ fn unseen(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, rules: Rules, now: Unix
 }
 
 /// From now on the journal says of files that they are here: so it knows which folder that is. Else the first look of
-/// a daemon would take whatever stands at the path by then, an empty mount point say, and the files for removed.
+/// a daemon would take whatever stands at the path by then, an empty mount point say, and the files for removed. Where
+/// the journal had no file of the mirror, a folder that some look found before means nothing.
 pub fn adopted_here(tx: &Tx<'_>, mirror: MirrorId, root: &RootIdentity) -> Result<()> {
-    match tx.mirror(mirror)? {
-        Some(row) if row.identity.is_none() => tx.set_identity(mirror, Some(root)),
-        _ => Ok(()),
-    }
+    let known = tx.mirror(mirror)?.is_some_and(|row| row.identity.is_some());
+    if known && tx.tracked_count(mirror)? > 0 { Ok(()) } else { tx.set_identity(mirror, Some(root)) }
 }
 
 /// The mirror is wholly adopted: what was gathered is forgotten, and the hold of the loss ends.

@@ -14,7 +14,7 @@ use crate::core::handover::{self, Due, Policy};
 use crate::core::model::{
     Attachment, EventKind, FileRow, Handover, HandoverId, HandoverKind, HandoverState, MirrorId, Verdict,
 };
-use crate::journal::Tx;
+use crate::journal::{Tx, View};
 use crate::types::{RelPath, UnixMillis};
 
 /// Where one file is to go; `to` is `None` for a delete.
@@ -120,11 +120,20 @@ pub fn no_longer_due(
     let Some(open) = tx.open_handover(mirror, path)?.filter(|open| open.state == HandoverState::Waiting) else {
         return Ok(());
     };
-    let due = match (policy, tx.file(mirror, path)?) {
-        (Some(policy), Some(row)) => handover::due(&row, &tx.attachments_of(mirror, path)?, policy, now),
-        _ => None,
-    };
+    let due = is_due(tx, mirror, path, policy, now)?;
     if due.is_none() { cancelled(tx, open.id, "no longer due", false, now) } else { Ok(()) }
+}
+
+/// What is to be done with the file of this path by now.
+pub fn is_due(
+    view: &View,
+    mirror: MirrorId,
+    path: &RelPath,
+    policy: Option<&Policy>,
+    now: UnixMillis,
+) -> Result<Option<Due>> {
+    let (Some(policy), Some(row)) = (policy, view.file(mirror, path)?) else { return Ok(None) };
+    Ok(handover::due(&row, &view.attachments_of(mirror, path)?, policy, now))
 }
 
 /// Whether a waiting hand-over is of the same file for the same reason.

@@ -31,7 +31,7 @@ pub use ending::{
     LISTING_GRACE, approved, delete_failed, deleted, failed, rejected, still_unsure, sweep_found, swept, vanished,
 };
 pub use handover::{
-    Order, Wanted, begin as begin_handover, cancelled, done, handover_failed, handovers_wait, name_taken,
+    Order, Wanted, begin as begin_handover, cancelled, done, handover_failed, handovers_wait, is_due, name_taken,
     no_longer_due, whole,
 };
 pub use keep::{Kept, Sending, keep, sending_delete};

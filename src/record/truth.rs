@@ -266,6 +266,13 @@ fn let_go(tx: &Tx<'_>, difference: &Difference, now: UnixMillis) -> Result<bool>
     if row.verdict != Verdict::Parked(ParkCode::Unseen) || attachment.stage != Stage::Approved {
         return Ok(false);
     }
+    // No folder is known, or another one stands there: nobody has looked where the file would be.
+    let unknown = tx
+        .mirror(attachment.mirror)?
+        .is_none_or(|mirror| mirror.identity.is_none() || mirror.holds.iter().any(|hold| hold.code.is_of_the_root()));
+    if unknown {
+        return Ok(false);
+    }
     row.stat.size = attachment.version.size;
     row.hash = Some(attachment.version.hash);
     set_verdict(&mut row, Verdict::Attached, Some("let go by hand: counts as removed here".to_owned()), now);

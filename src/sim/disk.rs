@@ -182,12 +182,20 @@ impl Disk {
         self.emptied.filter(|_| !self.released)
     }
 
-    /// A person says that the emptied folder is meant; with `replaced`, that what stands at the root's path is.
-    pub fn released(&mut self, replaced: bool) {
+    /// A person says that the emptied folder is meant; with `replaced`, that what stands at the root's path is. Returns
+    /// what [`Disk::refused`] takes back.
+    pub fn released(&mut self, replaced: bool) -> (bool, Option<i64>) {
+        let before = (self.released, self.accepted_until);
         self.released = true;
         if replaced && self.state == Root::Away {
             self.accepted_until = Some(i64::MAX);
         }
+        before
+    }
+
+    /// The release was not taken.
+    pub fn refused(&mut self, before: (bool, Option<i64>)) {
+        (self.released, self.accepted_until) = before;
     }
 
     /// Until when something else was the mirror by a person's word; the end of time while it is.

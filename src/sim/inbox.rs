@@ -9,10 +9,31 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::disk::{hash, path_at};
+use crate::core::sidecar;
 use crate::host::simulated::Dice;
 
 /// What says that a file is whole, where the mirror asks for it.
 pub const TRIGGER: &str = ".ok";
+/// What users put beside each file they write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Beside {
+    Nothing,
+    Trigger,
+    /// It names this case.
+    Sidecar(String),
+}
+
+impl Beside {
+    /// What its name has behind the file's.
+    pub fn suffix(&self) -> Option<&'static str> {
+        match self {
+            Self::Nothing => None,
+            Self::Trigger => Some(TRIGGER),
+            Self::Sidecar(_) => Some(sidecar::SUFFIX),
+        }
+    }
+}
+
 /// The largest file that Connect takes.
 pub const LARGEST: usize = 4_096;
 
@@ -23,6 +44,11 @@ pub enum Deed {
     Write {
         at: u64,
         size: usize,
+        renamed: bool,
+    },
+    /// Written over a file, in place or `renamed`; what lies beside it is left as it is.
+    Over {
+        which: u64,
         renamed: bool,
     },
     /// Another name for a file.
@@ -68,6 +94,11 @@ pub fn deed(dice: &mut Dice) -> Deed {
     }
 }
 
+/// What hits a file in the middle of something, more often than chance would.
+pub fn race(dice: &mut Dice) -> Deed {
+    if dice.one_in(2) { Deed::Over { which: dice.below(80), renamed: dice.one_in(2) } } else { deed(dice) }
+}
+
 pub fn write(dice: &mut Dice) -> Deed {
     let size = match dice.below(16) {
         0 => 0,
@@ -96,31 +127,43 @@ impl Found {
         self.name().starts_with(".casedrop-")
     }
 
-    /// What lies beside a file: a trigger, a receipt, the reason of a refusal.
+    /// What lies beside a file: a trigger, a sidecar, a receipt, the reason of a refusal.
     pub fn is_paper(&self) -> bool {
-        [TRIGGER, ".receipt.json", ".reason.txt"].iter().any(|end| self.name().ends_with(end))
+        [TRIGGER, sidecar::SUFFIX, ".receipt.json", ".reason.txt"].iter().any(|end| self.name().ends_with(end))
     }
 }
 
 pub struct Inbox {
     paths: BTreeMap<Place, PathBuf>,
     away: BTreeSet<Place>,
-    triggers: bool,
+    beside: Beside,
     written: u64,
-    /// Contents that must be somewhere, and those of others.
+    /// Contents that must be somewhere, those of sidecars, and those of others.
     wanted: BTreeSet<String>,
+    sidecars: BTreeSet<String>,
+    /// Contents to which their user gave nothing anew.
+    bare: BTreeSet<String>,
     others: BTreeSet<(Place, String, String)>,
     /// Contents that had more than one name.
     renamed: BTreeSet<String>,
 }
 
 impl Inbox {
-    pub fn new(beside: impl Fn(&str) -> PathBuf, triggers: bool) -> Self {
+    pub fn new(at: impl Fn(&str) -> PathBuf, beside: Beside) -> Self {
         let paths = [(Place::Root, "root"), (Place::Archive, "archive"), (Place::Quarantine, "quarantine")];
-        let paths: BTreeMap<_, _> = paths.into_iter().map(|(place, name)| (place, beside(name))).collect();
+        let paths: BTreeMap<_, _> = paths.into_iter().map(|(place, name)| (place, at(name))).collect();
         paths.values().filter(|path| !path.exists()).for_each(|path| fs::create_dir(path).unwrap());
-        let (wanted, others, renamed) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-        Self { paths, away: BTreeSet::new(), triggers, written: 0, wanted, others, renamed }
+        Self {
+            paths,
+            away: BTreeSet::new(),
+            beside,
+            written: 0,
+            wanted: BTreeSet::new(),
+            sidecars: BTreeSet::new(),
+            bare: BTreeSet::new(),
+            others: BTreeSet::new(),
+            renamed: BTreeSet::new(),
+        }
     }
 
     pub fn path(&self, place: Place) -> &Path {
@@ -135,6 +178,20 @@ impl Inbox {
 
     pub fn wanted(&self) -> &BTreeSet<String> {
         &self.wanted
+    }
+
+    /// Sidecars that nobody wrote over.
+    pub fn sidecars(&self) -> &BTreeSet<String> {
+        &self.sidecars
+    }
+
+    /// Whether what its user put beside it, if anything, was put there for an earlier content.
+    pub fn is_bare(&self, content: &str) -> bool {
+        self.bare.contains(content)
+    }
+
+    pub fn beside(&self) -> &Beside {
+        &self.beside
     }
 
     pub fn was_renamed(&self, content: &str) -> bool {
@@ -184,11 +241,34 @@ impl Inbox {
         Ok(true)
     }
 
-    /// The trigger of a file, if it is one of those that need it.
-    pub fn trigger(&self, path: &str) -> Option<String> {
-        let trigger = self.triggers.then(|| format!("{path}{TRIGGER}"))?;
-        fs::write(self.seat(Place::Root).join(&trigger), "").unwrap();
-        Some(trigger)
+    fn put(&mut self, full: &Path, content: &[u8], renamed: bool) {
+        if renamed {
+            let draft = self.seat(Place::Root).with_extension("draft");
+            fs::write(&draft, content).unwrap();
+            fs::rename(&draft, full).unwrap();
+        } else {
+            fs::write(full, content).unwrap();
+        }
+        if !content.is_empty() {
+            self.wanted.insert(hash(content));
+        }
+    }
+
+    /// What its user puts beside a file, if anything.
+    pub fn give(&mut self, path: &str) -> Option<String> {
+        let beside = format!("{path}{}", self.beside.suffix()?);
+        let full = self.seat(Place::Root).join(&beside);
+        let mut content = String::new();
+        if let Beside::Sidecar(case) = &self.beside {
+            self.written += 1;
+            content = format!("case = \"{case}\" # {:08}\n", self.written);
+            if let Ok(old) = fs::read(&full) {
+                self.sidecars.remove(&hash(&old));
+            }
+            self.sidecars.insert(hash(content.as_bytes()));
+        }
+        fs::write(full, content).unwrap();
+        Some(beside)
     }
 
     /// Does it, as far as it is possible; says which paths it was about, for the watcher.
@@ -202,18 +282,17 @@ impl Inbox {
                 if !self.clear(&full).unwrap_or(false) {
                     return Vec::new();
                 }
-                if renamed {
-                    let draft = root.with_extension("draft");
-                    fs::write(&draft, &content).unwrap();
-                    fs::rename(&draft, &full).unwrap();
-                } else {
-                    fs::write(&full, &content).unwrap();
-                }
-                if size > 0 {
-                    self.wanted.insert(hash(&content));
-                }
-                let trigger = self.trigger(&path);
-                [Some(path), trigger].into_iter().flatten().collect()
+                self.put(&full, &content, renamed);
+                let beside = self.give(&path);
+                [Some(path), beside].into_iter().flatten().collect()
+            }
+            Deed::Over { which, renamed } => {
+                let Some(found) = self.chosen(which) else { return Vec::new() };
+                let content = self.content(40);
+                self.wanted.remove(&found.hash);
+                self.put(&root.join(&found.path), &content, renamed);
+                self.bare.insert(hash(&content));
+                vec![found.path]
             }
             Deed::Rename { which, at } => {
                 let (Some(found), path) = (self.chosen(which), path_at(at)) else { return Vec::new() };
@@ -223,8 +302,8 @@ impl Inbox {
                 }
                 fs::rename(root.join(&found.path), full).unwrap();
                 self.renamed.insert(found.hash);
-                let trigger = self.trigger(&path);
-                [Some(found.path), Some(path), trigger].into_iter().flatten().collect()
+                let beside = self.give(&path);
+                [Some(found.path), Some(path), beside].into_iter().flatten().collect()
             }
             Deed::Remove { which } => {
                 let Some(found) = self.chosen(which) else { return Vec::new() };

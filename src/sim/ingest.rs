@@ -11,10 +11,10 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use casedrop_sandbox::{FileStatus, LedgerFile, Scan, Switches, Verdict};
+use casedrop_sandbox::{FileStatus, LedgerFile, NewCase, Scan, Switches, Verdict};
 
 use super::course;
-use super::inbox::{self, Deed, Inbox, LARGEST, Place, TRIGGER};
+use super::inbox::{self, Beside, Deed, Inbox, LARGEST, Place, TRIGGER};
 use super::run::{FAILS, fault, touch};
 use super::seeds::{Outcome, Told, run_all};
 use super::stage::{End, Process, Stage};
@@ -22,6 +22,7 @@ use super::wire::Weather;
 use crate::config::Config;
 use crate::control::{self, Request};
 use crate::core::model::{HandoverState, HoldCode, ParkCode, Verdict as Ours};
+use crate::core::sidecar;
 use crate::host::simulated::Dice;
 use crate::journal::Reader;
 use crate::types::RelPath;
@@ -85,7 +86,7 @@ fn step(dice: &mut Dice) -> Step {
     const DAY_MS: i64 = 86_400_000;
     match dice.below(40) {
         0..=14 => Step::User { deed: inbox::deed(dice), noticed: !dice.one_in(3) },
-        15..=20 => Step::Race { calls: 1 + dice.below(60), deed: inbox::deed(dice) },
+        15..=20 => Step::Race { calls: 1 + dice.below(60), deed: inbox::race(dice) },
         21..=22 => Step::Network(course::weather(dice)),
         23 => Step::Network(Weather { slow_ms: 100, ..Weather::default() }),
         24 => {
@@ -167,7 +168,13 @@ fn run(seed: u64, limit: usize) -> Report {
         }
     });
     stage.host.set_apart(dice.one_in(2));
-    let inbox = Inbox::new(|name| stage.beside(name), triggers);
+    let sidecars = dice.one_in(3) && !triggers;
+    let beside = match (triggers, sidecars) {
+        (true, _) => Beside::Trigger,
+        (_, true) => Beside::Sidecar(stage.sandbox.add_case(NewCase::titled("named by sidecars")).case_id),
+        _ => Beside::Nothing,
+    };
+    let inbox = Inbox::new(|name| stage.beside(name), beside);
     let after = match removes {
         true => "after_approval = \"delete\"\n".to_owned(),
         false => format!("after_approval = \"archive\"\narchive = {:?}\n", inbox.path(Place::Archive)),
@@ -177,7 +184,11 @@ fn run(seed: u64, limit: usize) -> Report {
         inbox.path(Place::Quarantine),
         dice.one_in(2),
         if receipts && !removes { "receipts = true\n" } else { "" },
-        if triggers { format!("trigger_suffix = \"{TRIGGER}\"\n") } else { String::new() },
+        match inbox.beside() {
+            Beside::Nothing => String::new(),
+            Beside::Trigger => format!("trigger_suffix = \"{TRIGGER}\"\n"),
+            Beside::Sidecar(_) => "sidecar = true\n".to_owned(),
+        },
     );
     let loose_names = switches.duplicate_name != Switches::DEFAULT.duplicate_name;
     let (inbox, broken) = (Rc::new(RefCell::new(inbox)), RefCell::default());
@@ -277,6 +288,12 @@ impl Sim {
         for hash in inbox.wanted() {
             if !files.iter().any(|f| f.hash == *hash) && (!self.removes || !approved(hash)) {
                 self.broke(format!("invariant 1: this content is nowhere: {hash}\n{files:#?}"));
+            }
+        }
+        // One that goes with a removed file is removed.
+        for hash in inbox.sidecars().iter().filter(|_| !self.removes) {
+            if !files.iter().any(|f| f.hash == *hash) {
+                self.broke(format!("this sidecar is nowhere: {hash}\n{files:#?}"));
             }
         }
         for (place, path, hash) in inbox.others() {
@@ -396,15 +413,19 @@ impl Sim {
 
     /// What lost its trigger to an earlier file of its name gets another; what is delivered needs none.
     fn give_triggers(&self, process: &Process) {
-        let (inbox, reader) = (self.inbox.borrow(), process.engine.world.journal.reader().unwrap());
+        let (mut inbox, reader) = (self.inbox.borrow_mut(), process.engine.world.journal.reader().unwrap());
+        if *inbox.beside() != Beside::Trigger {
+            return;
+        }
         let attached = |path: &str| {
             let path = RelPath::new(path.as_bytes()).unwrap();
             let row = reader.file(process.engine.world.mirrors[0].id, &path).unwrap();
             row.is_some_and(|row| row.verdict == Ours::Attached)
         };
-        let lone = |path: &str| !inbox.path(Place::Root).join(format!("{path}{TRIGGER}")).exists();
+        let root = inbox.path(Place::Root).to_owned();
+        let lone = |path: &str| !root.join(format!("{path}{TRIGGER}")).exists();
         for letter in inbox.letters().iter().filter(|letter| lone(&letter.path) && !attached(&letter.path)) {
-            let trigger = inbox.trigger(&letter.path);
+            let trigger = inbox.give(&letter.path);
             trigger.iter().for_each(|path| touch(process, 0, path));
         }
     }
@@ -430,8 +451,8 @@ impl Sim {
         for row in reader.files_from(mirror, None, 10_000).unwrap() {
             // A case that takes no name twice has no room for a second letter of a name.
             let conflict = self.loose_names && row.verdict == Ours::Parked(ParkCode::Conflict);
-            let (gone, trigger) = (row.absent_since.is_some(), row.path.as_bytes().ends_with(TRIGGER.as_bytes()));
-            if !conflict && !gone && !trigger {
+            let beside = inbox.beside().suffix().is_some_and(|end| row.path.as_bytes().ends_with(end.as_bytes()));
+            if !conflict && row.absent_since.is_none() && !beside {
                 self.broke(format!("invariant 12: still there: {row:?}"));
             }
         }
@@ -441,6 +462,11 @@ impl Sim {
             let stays = file.place == Place::Root && !waits(&file.path) && !file.is_paper();
             if stays || file.is_casedrops() {
                 self.broke(format!("invariant 12: left behind: {file:?}"));
+            }
+            // A file that did not go after all has its sidecar back.
+            let of = file.path.strip_suffix(sidecar::SUFFIX).filter(|_| file.place != Place::Root);
+            if of.is_some_and(|of| !files.iter().any(|f| (f.place, f.path.as_str()) == (file.place, of))) {
+                self.broke(format!("it lies alone, without its file: {file:?}"));
             }
         }
         for hash in inbox.wanted() {
@@ -460,6 +486,15 @@ impl Sim {
                 && (visible.is_empty() || (visible.len() > 1 && !inbox.was_renamed(hash)))
             {
                 self.broke(format!("invariant 8: delivered {} times: {archived:?} {visible:?}", visible.len()));
+            }
+            // What had to go back under another name left its sidecar to what took its own.
+            if let Beside::Sidecar(case) = inbox.beside()
+                && !inbox.was_renamed(hash)
+                && !inbox.is_bare(hash)
+                && let Some(strayed) =
+                    visible.iter().find(|file| file.case_id != *case && !file.file_name.contains('~'))
+            {
+                self.broke(format!("on another case than its sidecar named: {strayed:?}"));
             }
             for file in archived.iter().filter(|_| self.receipts) {
                 let paper = format!("{}.receipt.json", file.path);

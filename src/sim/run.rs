@@ -399,12 +399,15 @@ impl Sim {
                 let held = &process.engine.world.mirrors[*mirror];
                 let request = process.release(*mirror);
                 let replaced = held.is_held_by(HoldCode::RootReplaced);
-                self.folders[*mirror].disk.lock().unwrap().released(replaced);
+                // Before the answer: a process that dies over it may have taken it.
+                let before = self.folders[*mirror].disk.lock().unwrap().released(replaced);
                 let rebuilt = held.is_held_by(HoldCode::JournalRebuilt);
                 if rebuilt {
                     self.judge.gave_up(&held.config.name, &self.stage.sandbox.ledger());
                 }
-                self.ask(process, &request).await;
+                if !self.ask(process, &request).await {
+                    self.folders[*mirror].disk.lock().unwrap().refused(before);
+                }
             }
             Step::Suspend(ms) | Step::Pass(ms) => {
                 let began = host.true_time();
@@ -415,9 +418,11 @@ impl Sim {
         }
     }
 
-    async fn ask(&self, process: &Process, request: &Request) {
+    /// Whether it was done.
+    async fn ask(&self, process: &Process, request: &Request) -> bool {
         let answer = control::perform(&process.engine.world, request).await;
         self.stage.trace.note(&format!("{answer:?}"));
+        answer.is_ok()
     }
 
     /// Network, service, clock and disk are well, and nobody kills; what the folders went through stays.

@@ -146,6 +146,10 @@ impl Asker<'_> {
             }
             _ => Here::Unknown,
         };
+        if journaled.unseen && here == Here::Unknown && there != There::Unsure {
+            // Its own folder is not there, or nobody has looked yet which one that is.
+            shown.undecided += 1;
+        }
         let class = compare(Known::Row(journaled), here, there);
         let Some(class) = class else {
             let finding = match there {
@@ -290,7 +294,8 @@ impl Asker<'_> {
         Ok(())
     }
 
-    /// What the disk shows of a path, read if its stat is the one that the journal has.
+    /// What the disk shows of a path, read if its stat is the one that the journal has. Another folder or disk than the
+    /// mirror's shows nothing.
     async fn here(
         &self,
         path: &RelPath,
@@ -298,9 +303,15 @@ impl Asker<'_> {
         held: Option<Version>,
         attached: Version,
     ) -> Here {
+        let id = self.mirror.id;
+        let own = self.read(|reader| Ok(reader.mirror(id)?.and_then(|row| row.identity)));
+        let Ok(Some(own)) = own else { return Here::Unknown };
         let (root, path) = (self.mirror.config.path.clone(), path.clone());
         let looked = crate::host::blocking(move || {
             let Ok(root) = scan::open_root(&root) else { return Here::Unknown };
+            if !own.is_same_as(&root.identity()) {
+                return Here::Unknown;
+            }
             match root.stat(&path) {
                 Look::Absent => Here::Absent,
                 Look::File(stat) if stat.same_content_as(&known) => {

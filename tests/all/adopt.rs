@@ -114,26 +114,43 @@ fn invariant_19_a_lost_journal_is_adopted_without_an_upload_or_a_delete() {
 fn an_adoption_knows_the_folder_whose_files_it_compared() {
     let stage = attached();
     let (before, changes) = (ledger(&stage), stage.changes().len());
-    lose(&stage);
-    adopt(&stage, &["--yes"], 0);
     let aside = stage.dir.path().join("aside");
-    fs::rename(&stage.drop, &aside).unwrap();
-    fs::create_dir(&stage.drop).unwrap();
-    let output = stage.run(&["sync"]);
-    assert_eq!(output.status.code(), Some(78), "{}", text(&output));
-    assert_eq!(stage.hold(), "root-replaced", "an empty mount point is not the mirror's folder");
-    fs::remove_dir(&stage.drop).unwrap();
-    fs::rename(&aside, &stage.drop).unwrap();
-    stage.sync();
-    assert_eq!((ledger(&stage), stage.changes().len()), (before, changes), "not one call changed anything");
+    let unmount = || {
+        fs::rename(&stage.drop, &aside).unwrap();
+        fs::create_dir(&stage.drop).unwrap();
+    };
+    let mount = || {
+        fs::remove_dir(&stage.drop).unwrap();
+        fs::rename(&aside, &stage.drop).unwrap();
+    };
+    // Nobody has looked since the loss; or somebody has, and found the empty mount point.
+    for looked in [false, true] {
+        lose(&stage);
+        if looked {
+            unmount();
+            assert_eq!(stage.run(&["sync"]).status.code(), Some(78));
+            mount();
+        }
+        adopt(&stage, &["--yes"], 0);
+        unmount();
+        let output = stage.run(&["sync"]);
+        assert_eq!(output.status.code(), Some(78), "{}", text(&output));
+        assert_eq!(stage.hold(), "root-replaced", "an empty mount point is not the mirror's folder");
+        let shown = adopt(&stage, &["--yes"], 78);
+        assert!(shown.contains("another folder or disk stands at its path; nothing was adopted"), "{shown}");
+        mount();
+        stage.sync();
+        assert_eq!((ledger(&stage), stage.changes().len()), (before.clone(), changes), "no call changed anything");
+    }
 
     // An adoption that found none of the files says nothing of where they are.
     lose(&stage);
-    fs::rename(&stage.drop, &aside).unwrap();
-    fs::create_dir(&stage.drop).unwrap();
+    unmount();
     adopt(&stage, &["--yes"], 0);
-    fs::remove_dir(&stage.drop).unwrap();
-    fs::rename(&aside, &stage.drop).unwrap();
+    let fixed = stage.run(&["verify", "--fix", "unseen", "--count", "6"]);
+    assert_eq!(fixed.status.code(), Some(75), "nobody has looked where they would be: {}", text(&fixed));
+    assert!(!text(&fixed).contains("under way"), "{}", text(&fixed));
+    mount();
     stage.sync();
     assert_eq!((stage.hold().as_str(), stage.changes().len()), ("", changes), "the disk came late, and is welcome");
 }

@@ -280,41 +280,75 @@ fn set_time(path: &Path, seconds: u64) {
 fn what_went_ahead_of_a_changed_file_goes_back_to_it() {
     const TRIGGER: &str = ".done";
     // After a kill between what went ahead and the file, which is another one by now.
-    let went = |kind, suffix: &'static str, paper_at: u64| {
+    let went = |kind, suffix: &'static str, paper_at: u64, replaced: bool| {
         let mut place = Place::new(kind);
         place.with = Some(suffix);
         fs::create_dir(place.dir.path().join("store/in")).unwrap();
-        let ahead = match kind {
-            HandoverKind::Delete => place.root(".casedrop-7-0.with"),
-            _ => place.store(&format!("a.txt{suffix}")),
-        };
+        let own = ".casedrop-7-0.with";
+        let ahead = if kind == HandoverKind::Delete { place.root(own) } else { place.store(own) };
         fs::write(&ahead, "beside").unwrap();
         set_time(&ahead, paper_at);
+        if replaced {
+            fs::rename(place.root("a.txt"), place.dir.path().join("old")).unwrap();
+        }
         fs::write(place.root("a.txt"), "changed").unwrap();
         set_time(&place.root("a.txt"), 1_000);
         (place, ahead)
     };
-    for kind in [HandoverKind::Archive, HandoverKind::Delete] {
-        let there = |place: &Place, suffix| read(&place.root(&format!("a.txt{suffix}")));
+    let kinds = [HandoverKind::Archive, HandoverKind::Quarantine, HandoverKind::Delete];
+    for (kind, replaced) in kinds.into_iter().flat_map(|kind| [(kind, false), (kind, true)]) {
         for (suffix, paper_at, back) in [(sidecar::SUFFIX, 900, true), (TRIGGER, 900, false), (TRIGGER, 1_100, true)] {
-            let (place, ahead) = went(kind, suffix, paper_at);
+            let case = format!("{kind} {suffix} {paper_at} {replaced}");
+            let (place, ahead) = went(kind, suffix, paper_at, replaced);
             for _ in 0..2 {
-                assert!(matches!(place.carry(true), Ended::Changed(_)), "{kind} {suffix} {paper_at}");
-                assert_eq!(there(&place, suffix), if back { "beside" } else { "-" }, "{kind} {suffix} {paper_at}");
-                assert_eq!(ahead.exists(), !back && kind == HandoverKind::Archive, "{kind} {suffix} {paper_at}");
-                assert_eq!(read(&place.root("a.txt")), "changed");
+                let ended = place.carry(true);
+                // A removed file that was replaced may have been removed by us.
+                let gone = kind == HandoverKind::Delete && replaced;
+                assert!(matches!(ended, Ended::Changed(_)) || gone, "{case}: {ended:?}");
+                let (here, there) = (place.root(&format!("a.txt{suffix}")), place.store(&format!("a.txt{suffix}")));
+                let follows = !back && kind != HandoverKind::Delete;
+                let found = (read(&here), read(&there), ahead.exists());
+                let beside = |is: bool| if is { "beside".to_owned() } else { "-".to_owned() };
+                assert_eq!(found, (beside(back), beside(follows), false), "{case}");
+                assert_eq!(read(&place.root("a.txt")), "changed", "{case}");
             }
         }
         // A new one is there already: the old one is not put over it.
-        let (place, _) = went(kind, sidecar::SUFFIX, 1_100);
-        fs::write(place.root(&format!("a.txt{}", sidecar::SUFFIX)), "new").unwrap();
-        assert!(matches!(place.carry(true), Ended::Changed(_)));
-        assert_eq!(there(&place, sidecar::SUFFIX), "new");
-        // Nothing went ahead: what stands in the store is somebody else's.
-        let (place, ahead) = went(kind, sidecar::SUFFIX, 1_100);
-        assert!(matches!(place.carry(false), Ended::Changed(_)));
-        assert_eq!((there(&place, sidecar::SUFFIX), ahead.exists()), ("-".to_owned(), true));
+        let (place, _) = went(kind, sidecar::SUFFIX, 1_100, replaced);
+        let here = place.root(&format!("a.txt{}", sidecar::SUFFIX));
+        fs::write(&here, "new").unwrap();
+        let _ = place.carry(true);
+        assert_eq!(read(&here), "new");
+        // Nothing went ahead: what stands in the store under such a name is somebody else's.
+        let (place, ahead) = went(kind, sidecar::SUFFIX, 1_100, replaced);
+        let others = place.store(&format!("a.txt{}", sidecar::SUFFIX));
+        fs::rename(&ahead, &others).unwrap();
+        let _ = place.carry(true);
+        assert_eq!(
+            (read(&others), read(&place.root(&format!("a.txt{}", sidecar::SUFFIX)))),
+            ("beside".into(), "-".into())
+        );
     }
+}
+
+#[test]
+fn what_went_ahead_follows_its_file_to_another_name_and_both_of_two_go() {
+    let mut place = Place::new(HandoverKind::Archive);
+    place.with = Some(sidecar::SUFFIX);
+    let named = |name: &str| format!("{name}{}", sidecar::SUFFIX);
+    fs::create_dir(place.dir.path().join("store/in")).unwrap();
+    // Ahead since an earlier try, and given once more; the name at the target is somebody else's by now.
+    fs::write(place.store(".casedrop-7-0.with"), "first").unwrap();
+    fs::write(place.root(&named("a.txt")), "second").unwrap();
+    fs::write(place.store("a.txt"), "other").unwrap();
+    let Ended::Taken(target) = place.carry(true) else { panic!("the name is taken") };
+    place.handover.to = Some((b"/store".to_vec(), target));
+    assert!(matches!(place.carry(true), Ended::Done { .. }));
+    assert_eq!((read(&place.store("a.txt")), read(&place.store("a~2.txt"))), ("other".into(), "content".into()));
+    let both = [read(&place.store(&named("a~2.txt"))), read(&place.store("a~2.txt.casedrop~2.toml"))];
+    assert_eq!(both, ["first", "second"]);
+    let left = fs::read_dir(place.dir.path().join("store/in")).unwrap().count();
+    assert_eq!((left, fs::read_dir(place.dir.path().join("root/in")).unwrap().count()), (5, 0), "with the note");
 }
 
 #[test]
