@@ -242,11 +242,13 @@ impl Session {
         Ok((plan, oldest))
     }
 
-    /// Where the journal has files of the mirror, only the folder that it knows can be compared with it.
+    /// Where the journal has files of the mirror, only the folder that it knows can be compared with it. While the loss is
+    /// not made good, the one that stands there is meant, whatever was adopted from another before.
     async fn weigh_root(&self, mirror: &Mirror, walked: &RootIdentity) -> Result<(), Fatal> {
         self.renew_root(mirror).await?;
         let known = self.reader.mirror(mirror.id)?.and_then(|row| row.identity);
-        if known.is_none_or(|known| known.is_same_as(walked)) || self.reader.tracked_count(mirror.id)? == 0 {
+        let same = known.is_none_or(|known| known.is_same_as(walked));
+        if same || mirror.is_held_by(HoldCode::JournalRebuilt) || self.reader.tracked_count(mirror.id)? == 0 {
             return Ok(());
         }
         let (name, path, fault) = (&mirror.config.name, mirror.config.path.display(), RootFault::Replaced);
@@ -407,20 +409,21 @@ impl Session {
         let mut work: Vec<Adoption> = plan.entries.iter().map(|entry| entry.adoption.clone()).collect();
         work.extend(plan.proposals.iter().filter(|p| p.compared == Some(true)).map(Proposal::adoption));
         let domain = mirror.domain.get().cloned();
+        if let Some(root) = plan.root.filter(|_| work.iter().any(|one| matches!(one.seen, Some(Seen::Present(..))))) {
+            let (id, elsewhere, rules) = (mirror.id, plan.elsewhere.clone(), mirror.rules());
+            let now = UnixMillis::now();
+            self.journal.write(move |tx| record::adopted_here(tx, id, &root, &elsewhere, rules, now)).await?;
+        }
         for (at, batch) in work.chunks(BATCH).enumerate() {
             let done = (at * BATCH) as u64;
             tell(&Progress { mirror: &mirror.config.name, phase: "writing", done, of, files, trouble: None });
             let (id, config, domain, batch) = (mirror.id, mirror.config.clone(), domain.clone(), batch.to_vec());
-            let root = plan.root.filter(|_| batch.iter().any(|one| matches!(one.seen, Some(Seen::Present(..)))));
             taken += self
                 .journal
                 .write(move |tx| {
                     let mirror = Mirror::new(id, config, domain, Vec::new());
                     let now = UnixMillis::now();
                     let mut taken = 0;
-                    if let Some(root) = &root {
-                        record::adopted_here(tx, id, root)?;
-                    }
                     for Adoption { path, take, seen } in &batch {
                         // A sidecar is not read here; the daemon's first look at the file reads it.
                         let route =

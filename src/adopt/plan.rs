@@ -1,6 +1,6 @@
 //! What would be taken over, and what would not, with the reason. Reads the disk and the journal, writes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::local::{self, Local};
 use super::{Found, Progress, Tell};
@@ -13,6 +13,9 @@ use crate::record;
 use crate::tags::{self, Place};
 use crate::types::{CaseArn, FileId, RelPath, UnixMillis};
 use crate::world::{Mirror, Routed};
+
+/// Rows read at once.
+const PAGE: usize = 500;
 
 /// One path's part of the work.
 #[derive(Debug, Clone)]
@@ -75,6 +78,9 @@ impl Proposal {
 pub struct Plan {
     /// The folder whose files were compared.
     pub(super) root: Option<RootIdentity>,
+    /// Files that the journal knows of another folder, as of an empty mount point or of what was adopted from a wrong disk,
+    /// and that are not in this one: whether they ever were, nobody knows.
+    pub(super) elsewhere: BTreeSet<RelPath>,
     /// Cases asked.
     pub cases: usize,
     /// Of these, unknown to Connect.
@@ -123,7 +129,8 @@ pub(super) async fn make(
 ) -> Result<Plan, Fatal> {
     let files = found.len() as u64;
     let (root, unlisted) = (Some(local.root), local.unlisted.clone());
-    let mut plan = Plan { root, cases, unknown_cases, files, unlisted, ..Plan::default() };
+    let elsewhere = elsewhere(mirror, reader, &local)?;
+    let mut plan = Plan { root, elsewhere, cases, unknown_cases, files, unlisted, ..Plan::default() };
     // Paths too long for a tag, by what stands for them.
     let long: BTreeMap<String, &RelPath> =
         local.files.keys().chain(local.ignored.keys()).map(|path| (tags::path_value(path), path)).collect();
@@ -179,12 +186,28 @@ pub(super) async fn make(
             ));
             continue;
         }
-        let before = reader.file(mirror.id, &path)?.map(|row| row.verdict);
+        let before = reader.file(mirror.id, &path)?.filter(|_| !plan.elsewhere.contains(&path)).map(|row| row.verdict);
         one(mirror, &local, path, (before, tagged), &mut plan).await;
     }
     propose(mirror, reader, &local, untagged, &mut plan)?;
     plan.would_attach = would_attach(mirror, reader, &local, &plan)?;
     Ok(plan)
+}
+
+fn elsewhere(mirror: &Mirror, reader: &Reader, local: &Local) -> Result<BTreeSet<RelPath>, JournalError> {
+    let mut elsewhere = BTreeSet::new();
+    let known = reader.mirror(mirror.id)?.and_then(|row| row.identity);
+    if known.is_none_or(|known| known.is_same_as(&local.root)) {
+        return Ok(elsewhere);
+    }
+    let mut after = None;
+    loop {
+        let page = reader.files_from(mirror.id, after.as_ref(), PAGE)?;
+        let Some(last) = page.last() else { return Ok(elsewhere) };
+        after = Some(last.path.clone());
+        let absent = |path: &RelPath| matches!(local.seen(path), Some(Seen::Absent));
+        elsewhere.extend(page.into_iter().map(|row| row.path).filter(absent));
+    }
 }
 
 fn would_attach(mirror: &Mirror, reader: &Reader, local: &Local, plan: &Plan) -> Result<bool, JournalError> {
@@ -269,7 +292,7 @@ fn propose(
     }
     type Looks = (CaseArn, String, u64);
     let mut files: BTreeMap<Looks, Vec<&RelPath>> = BTreeMap::new();
-    let taken: std::collections::BTreeSet<&RelPath> = plan.entries.iter().map(|e| &e.adoption.path).collect();
+    let taken: BTreeSet<&RelPath> = plan.entries.iter().map(|e| &e.adoption.path).collect();
     for (path, stat) in &local.files {
         if taken.contains(path) || has_attachment(reader, mirror, path)? {
             continue;

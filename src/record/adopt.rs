@@ -1,5 +1,7 @@
 //! Adoption: what Connect holds of ours comes into the journal, as if it had never left. No call, no delete.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 
 use super::disk::{self, fresh};
@@ -116,12 +118,22 @@ fn unseen(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, rules: Rules, now: Unix
     tx.put_file(&row)
 }
 
-/// From now on the journal says of files that they are here: so it knows which folder that is. Else the first look of
-/// a daemon would take whatever stands at the path by then, an empty mount point say, and the files for removed. Where
-/// the journal had no file of the mirror, a folder that some look found before means nothing.
-pub fn adopted_here(tx: &Tx<'_>, mirror: MirrorId, root: &RootIdentity) -> Result<()> {
-    let known = tx.mirror(mirror)?.is_some_and(|row| row.identity.is_some());
-    if known && tx.tracked_count(mirror)? > 0 { Ok(()) } else { tx.set_identity(mirror, Some(root)) }
+/// From now on the journal says of files that they are in this folder: so it knows which one that is. Else the first look
+/// of a daemon would take whatever stands at the path by then, an empty mount point say, and the files for removed. Of
+/// those that are known of `elsewhere` and are not in this one nobody knows whether they ever were.
+pub fn adopted_here(
+    tx: &Tx<'_>,
+    mirror: MirrorId,
+    root: &RootIdentity,
+    elsewhere: &BTreeSet<RelPath>,
+    rules: Rules,
+    now: UnixMillis,
+) -> Result<()> {
+    for path in elsewhere {
+        tx.remove_file(mirror, path)?;
+        unseen(tx, mirror, path, rules, now)?;
+    }
+    tx.set_identity(mirror, Some(root))
 }
 
 /// The mirror is wholly adopted: what was gathered is forgotten, and the hold of the loss ends.

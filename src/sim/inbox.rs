@@ -140,7 +140,9 @@ pub struct Inbox {
     written: u64,
     /// Contents that must be somewhere, those of sidecars, and those of others.
     wanted: BTreeSet<String>,
-    sidecars: BTreeSet<String>,
+    sidecars: BTreeMap<String, String>,
+    /// Paths from which their user took a file away.
+    left: BTreeSet<String>,
     /// Contents to which their user gave nothing anew.
     bare: BTreeSet<String>,
     others: BTreeSet<(Place, String, String)>,
@@ -159,7 +161,8 @@ impl Inbox {
             beside,
             written: 0,
             wanted: BTreeSet::new(),
-            sidecars: BTreeSet::new(),
+            sidecars: BTreeMap::new(),
+            left: BTreeSet::new(),
             bare: BTreeSet::new(),
             others: BTreeSet::new(),
             renamed: BTreeSet::new(),
@@ -180,9 +183,14 @@ impl Inbox {
         &self.wanted
     }
 
-    /// Sidecars that nobody wrote over.
-    pub fn sidecars(&self) -> &BTreeSet<String> {
+    /// Sidecars that nobody wrote over, and the files they were given for.
+    pub fn sidecars(&self) -> &BTreeMap<String, String> {
         &self.sidecars
+    }
+
+    /// Whether its user took a file away from this path.
+    pub fn was_left(&self, path: &str) -> bool {
+        self.left.contains(path)
     }
 
     /// Whether what its user put beside it, if anything, was put there for an earlier content.
@@ -265,7 +273,7 @@ impl Inbox {
             if let Ok(old) = fs::read(&full) {
                 self.sidecars.remove(&hash(&old));
             }
-            self.sidecars.insert(hash(content.as_bytes()));
+            self.sidecars.insert(hash(content.as_bytes()), path.to_owned());
         }
         fs::write(full, content).unwrap();
         Some(beside)
@@ -302,6 +310,7 @@ impl Inbox {
                 }
                 fs::rename(root.join(&found.path), full).unwrap();
                 self.renamed.insert(found.hash);
+                self.left.insert(found.path.clone());
                 let beside = self.give(&path);
                 [Some(found.path), Some(path), beside].into_iter().flatten().collect()
             }
@@ -309,6 +318,7 @@ impl Inbox {
                 let Some(found) = self.chosen(which) else { return Vec::new() };
                 fs::remove_file(root.join(&found.path)).unwrap();
                 self.wanted.remove(&found.hash);
+                self.left.insert(found.path.clone());
                 vec![found.path]
             }
             Deed::Take { which, quarantine } => {

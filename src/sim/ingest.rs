@@ -291,7 +291,7 @@ impl Sim {
             }
         }
         // One that goes with a removed file is removed.
-        for hash in inbox.sidecars().iter().filter(|_| !self.removes) {
+        for hash in inbox.sidecars().keys().filter(|_| !self.removes) {
             if !files.iter().any(|f| f.hash == *hash) {
                 self.broke(format!("this sidecar is nowhere: {hash}\n{files:#?}"));
             }
@@ -441,6 +441,7 @@ impl Sim {
         let open = ["settling", "queued", "uploading", "scanning", "deleting"];
         counts.iter().all(|(word, count)| *count == 0 || !open.contains(word))
             && reader.open_handovers(process.engine.world.mirrors[0].id, None, 1).unwrap().is_empty()
+            && reader.unsure(1).unwrap().is_empty()
             && process.engine.is_quiet()
     }
 
@@ -463,9 +464,10 @@ impl Sim {
             if stays || file.is_casedrops() {
                 self.broke(format!("invariant 12: left behind: {file:?}"));
             }
-            // A file that did not go after all has its sidecar back.
+            // A file that did not go after all has its sidecar back, unless its user took it away, and its folder went.
             let of = file.path.strip_suffix(sidecar::SUFFIX).filter(|_| file.place != Place::Root);
-            if of.is_some_and(|of| !files.iter().any(|f| (f.place, f.path.as_str()) == (file.place, of))) {
+            let left = inbox.sidecars().get(&file.hash).is_some_and(|path| inbox.was_left(path));
+            if !left && of.is_some_and(|of| !files.iter().any(|f| (f.place, f.path.as_str()) == (file.place, of))) {
                 self.broke(format!("it lies alone, without its file: {file:?}"));
             }
         }

@@ -47,7 +47,12 @@ impl Sim {
             let session = Session::open(&config).await.map_err(|error| error.to_string())?;
             for mirror in session.mirrors() {
                 let began = self.stage.host.true_time();
-                let plan = session.plan(mirror, &[], false, &mut |_| {}).await.map_err(|error| error.to_string())?;
+                let plan = match session.plan(mirror, &[], false, &mut |_| {}).await {
+                    Ok(plan) => plan,
+                    // Adopted from another disk before: a person has to accept this one.
+                    Err(error) if error.to_string().contains("another folder or disk") => continue,
+                    Err(error) => return Err(error.to_string()),
+                };
                 session.apply(mirror, &plan, &mut |_| {}).await.map_err(|error| error.to_string())?;
                 whole &= plan.is_whole();
                 self.weigh_adoption(&session, mirror, &plan, began);
