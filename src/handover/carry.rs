@@ -240,8 +240,12 @@ fn settle_with(load: &Load<'_>, at: &OwnedFd, ended: &Ended) -> Step<()> {
     }
 }
 
-/// Whether it is back; another one may be there already.
+/// Whether it is back; another one may be there already, or the very one of which it is a copy.
 fn bring_back(load: &Load<'_>, (at, own): (&OwnedFd, &[u8]), (folder, name): (&OwnedFd, &[u8])) -> Step<bool> {
+    if seen(folder, name)? != Look::Absent {
+        let copied = is_copied(load, (folder, name), (at, own))?;
+        return if copied { after(WITH, remove(at, own)).map(|()| true) } else { Ok(false) };
+    }
     match put(at, own, folder, name) {
         Ok(()) => {}
         Err(Errno::EXIST) => return Ok(false),

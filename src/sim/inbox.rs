@@ -141,6 +141,8 @@ pub struct Inbox {
     /// Contents that must be somewhere, those of sidecars, and those of others.
     wanted: BTreeSet<String>,
     sidecars: BTreeMap<String, String>,
+    /// The youngest sidecar of each path.
+    newest: BTreeMap<String, String>,
     /// Paths from which their user took a file away.
     left: BTreeSet<String>,
     /// Contents to which their user gave nothing anew.
@@ -162,6 +164,7 @@ impl Inbox {
             written: 0,
             wanted: BTreeSet::new(),
             sidecars: BTreeMap::new(),
+            newest: BTreeMap::new(),
             left: BTreeSet::new(),
             bare: BTreeSet::new(),
             others: BTreeSet::new(),
@@ -188,9 +191,10 @@ impl Inbox {
         &self.sidecars
     }
 
-    /// Whether its user took a file away from this path.
-    pub fn was_left(&self, path: &str) -> bool {
-        self.left.contains(path)
+    /// Whether this sidecar may be without its file: its user took that away, or gave it another one.
+    pub fn may_be_alone(&self, sidecar: &str) -> bool {
+        let path = self.sidecars.get(sidecar);
+        path.is_none_or(|path| self.left.contains(path) || self.newest[path] != sidecar)
     }
 
     /// Whether what its user put beside it, if anything, was put there for an earlier content.
@@ -274,6 +278,7 @@ impl Inbox {
                 self.sidecars.remove(&hash(&old));
             }
             self.sidecars.insert(hash(content.as_bytes()), path.to_owned());
+            self.newest.insert(path.to_owned(), hash(content.as_bytes()));
         }
         fs::write(full, content).unwrap();
         Some(beside)

@@ -464,10 +464,11 @@ impl Sim {
             if stays || file.is_casedrops() {
                 self.broke(format!("invariant 12: left behind: {file:?}"));
             }
-            // A file that did not go after all has its sidecar back, unless its user took it away, and its folder went.
+            // A file that did not go after all has its sidecar back, unless its folder went or another one is there.
             let of = file.path.strip_suffix(sidecar::SUFFIX).filter(|_| file.place != Place::Root);
-            let left = inbox.sidecars().get(&file.hash).is_some_and(|path| inbox.was_left(path));
-            if !left && of.is_some_and(|of| !files.iter().any(|f| (f.place, f.path.as_str()) == (file.place, of))) {
+            if !inbox.may_be_alone(&file.hash)
+                && of.is_some_and(|of| !files.iter().any(|f| (f.place, f.path.as_str()) == (file.place, of)))
+            {
                 self.broke(format!("it lies alone, without its file: {file:?}"));
             }
         }

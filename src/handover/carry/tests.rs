@@ -319,6 +319,12 @@ fn what_went_ahead_of_a_changed_file_goes_back_to_it() {
         fs::write(&here, "new").unwrap();
         let _ = place.carry(true);
         assert_eq!(read(&here), "new");
+        // Or the very one, of which what is ahead is a copy.
+        let (place, ahead) = went(kind, sidecar::SUFFIX, 1_100, replaced);
+        fs::write(place.root(&format!("a.txt{}", sidecar::SUFFIX)), "beside").unwrap();
+        let _ = place.carry(true);
+        let store = fs::read_dir(place.dir.path().join("store/in")).unwrap().count();
+        assert_eq!((ahead.exists(), store), (false, 0), "{kind}");
         // Nothing went ahead: what stands in the store under such a name is somebody else's.
         let (place, ahead) = went(kind, sidecar::SUFFIX, 1_100, replaced);
         let others = place.store(&format!("a.txt{}", sidecar::SUFFIX));
