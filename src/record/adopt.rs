@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::json;
 
 use super::disk::{self, fresh};
-use super::{Result, note, set_verdict};
+use super::{Result, abandon, note, set_verdict};
 use crate::core::adopt::{Standing, Tagged};
 use crate::core::model::{EventKind, HoldCode, MirrorId, ParkCode, RootIdentity, Stage, Verdict};
 use crate::core::plan::{Content, Rules, Seen};
@@ -130,6 +130,14 @@ pub fn adopted_here(
     now: UnixMillis,
 ) -> Result<()> {
     for path in elsewhere {
+        let attachments = tx.attachments_of(mirror, path)?;
+        if attachments.iter().all(|a| a.stage != Stage::Approved) {
+            // Nothing of it is visible: the next full pass forgets it.
+            continue;
+        }
+        for mut open in attachments.into_iter().filter(|a| a.stage.is_under_way()) {
+            abandon(tx, &mut open, "the file was in another folder than the mirror's", now)?;
+        }
         tx.remove_file(mirror, path)?;
         unseen(tx, mirror, path, rules, now)?;
     }
