@@ -26,7 +26,7 @@ use plan::Adoption;
 use crate::aws::{Client, Failure, Next, RemoteFile, RemoteStatus};
 use crate::config::Config;
 use crate::core::adopt::{Standing, Tagged};
-use crate::core::model::{HoldCode, RootIdentity, Version};
+use crate::core::model::{HoldCode, RootIdentity, Stage, Version};
 use crate::core::plan::{Content, Seen};
 use crate::core::reference::{CaseRef, RefState, Reference, batches};
 use crate::core::sidecar::Beside;
@@ -248,11 +248,22 @@ impl Session {
         self.renew_root(mirror).await?;
         let known = self.reader.mirror(mirror.id)?.and_then(|row| row.identity);
         let same = known.is_none_or(|known| known.is_same_as(walked));
-        if same || mirror.is_held_by(HoldCode::JournalRebuilt) || self.reader.tracked_count(mirror.id)? == 0 {
+        if same || mirror.is_held_by(HoldCode::JournalRebuilt) || !self.has_files(mirror)? {
             return Ok(());
         }
         let (name, path, fault) = (&mirror.config.name, mirror.config.path.display(), RootFault::Replaced);
         Err(Fatal::person(format!("mirror {name}: {path}: {fault}; nothing was adopted: bring the right one back")))
+    }
+
+    /// Whether the journal has files of the mirror that are attached, or are about to be.
+    fn has_files(&self, mirror: &Mirror) -> Result<bool, JournalError> {
+        for stage in Stage::ALL.iter().filter(|stage| stage.is_under_way()) {
+            let open = self.reader.attachments_in_stage(*stage, None, usize::MAX)?;
+            if open.iter().any(|attachment| attachment.mirror == mirror.id) {
+                return Ok(true);
+            }
+        }
+        Ok(self.reader.tracked_count(mirror.id)? > 0)
     }
 
     /// Knows the mirror's root again where a boot or another mount gave it another number, as a look of the daemon does.

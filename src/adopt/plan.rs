@@ -205,8 +205,9 @@ fn elsewhere(mirror: &Mirror, reader: &Reader, local: &Local) -> Result<BTreeSet
         let page = reader.files_from(mirror.id, after.as_ref(), PAGE)?;
         let Some(last) = page.last() else { return Ok(elsewhere) };
         after = Some(last.path.clone());
-        let absent = |path: &RelPath| matches!(local.seen(path), Some(Seen::Absent));
-        elsewhere.extend(page.into_iter().map(|row| row.path).filter(absent));
+        // What cannot be looked at is not here either, until it can.
+        let here = |path: &RelPath| matches!(local.seen(path), Some(Seen::Present(..) | Seen::OutOfScope(_)));
+        elsewhere.extend(page.into_iter().map(|row| row.path).filter(|path| !here(path)));
     }
 }
 

@@ -116,7 +116,7 @@ fn root_to_accept(config: &Config, mirror: &context::Known, out: &mut Out) -> Re
     });
     let stands = looked.map_err(|text| {
         Failed::new(Exit::Person, format!("{}; nothing was released", plain(&text)))
-            .hint("only a folder that casedrop can open can be accepted: bring the right one back, and the hold ends by itself")
+            .hint("only a folder that the daemon can open can be accepted; if it is not the right one, bring that back, and the hold ends by itself")
     })?;
     let own = mirror.row.as_ref().and_then(|row| row.identity).is_some_and(|own| own.is_same_as(&stands.root));
     let root = mirror.root.display();

@@ -94,6 +94,9 @@ struct Shown<'a> {
     detail: &'a serde_json::Value,
 }
 
+/// What was compared, and the mirrors that cannot be: their journal was lost.
+type Outcome = (Vec<Compared>, Vec<String>);
+
 /// What a comparison of one mirror ended with.
 struct Compared {
     name: String,
@@ -115,7 +118,7 @@ pub fn run(args: &Args, config: Option<&Path>, out: &mut Out) -> Ended {
         names.into_iter().filter(|name| args.mirror.as_ref().is_none_or(|only| only == name)).collect();
     let runtime = context::runtime(true)?;
     let daemon = context::daemon(&config.journal_path).is_some();
-    let compared = runtime.block_on(Box::pin(async {
+    let (compared, lost) = runtime.block_on(Box::pin(async {
         if daemon {
             Box::pin(by_daemon(args, &config, &wanted)).await
         } else {
@@ -126,7 +129,11 @@ pub fn run(args: &Args, config: Option<&Path>, out: &mut Out) -> Ended {
     for one in compared {
         worst = worse(worst, conclude(args, &config, &runtime, one, out)?);
     }
-    Ok(worst)
+    if lost.is_empty() {
+        return Ok(worst);
+    }
+    let text = format!("held by journal-rebuilt, so its journal says nothing yet: mirror {}", lost.join(", "));
+    Err(Failed::new(Exit::Person, text).hint(HoldCode::JournalRebuilt.remedy()))
 }
 
 /// A person first, then what passes by itself, then differences.
@@ -214,15 +221,16 @@ fn confirm(given: Option<u64>, deletes: u64, mirror: &str) -> Result<(), Failed>
 }
 
 /// Lets the daemon do it, and watches the journal.
-async fn by_daemon(args: &Args, config: &Config, wanted: &[String]) -> Result<Vec<Compared>, Failed> {
+async fn by_daemon(args: &Args, config: &Config, wanted: &[String]) -> Result<Outcome, Failed> {
     let reader = Reader::open(&config.journal_path)?;
-    let mut compared = Vec::with_capacity(wanted.len());
+    let (mut compared, mut lost) = (Vec::with_capacity(wanted.len()), Vec::new());
     for name in wanted {
         let Some(row) = reader.mirror_by_name(name)? else {
             return Err(Failed::new(Exit::Temporary, format!("the daemon has not taken up mirror {name} yet")));
         };
         if row.holds.iter().any(|hold| hold.code == HoldCode::JournalRebuilt) {
-            return Err(lost(name));
+            lost.push(name.clone());
+            continue;
         }
         let request = Request::Verify { mirror: name.clone(), deep: args.deep };
         let asked = control::ask(&config.journal_path, &request).await;
@@ -256,28 +264,24 @@ async fn by_daemon(args: &Args, config: &Config, wanted: &[String]) -> Result<Ve
         let differences = reader.differences(row.id, usize::MAX)?;
         compared.push(Compared { name: name.clone(), state, differences });
     }
-    Ok(compared)
-}
-
-fn lost(name: &str) -> Failed {
-    Failed::new(Exit::Person, format!("mirror {name} is held: journal-rebuilt; its journal says nothing yet"))
-        .hint(HoldCode::JournalRebuilt.remedy())
+    Ok((compared, lost))
 }
 
 /// Does it under the journal's lock.
-async fn alone(args: &Args, config: &Config, wanted: &[String]) -> Result<Vec<Compared>, Failed> {
+async fn alone(args: &Args, config: &Config, wanted: &[String]) -> Result<Outcome, Failed> {
     let session = Session::open(config).await?;
     let compared = Box::pin(compare_all(args, wanted, &session)).await;
     session.close().await;
     compared
 }
 
-async fn compare_all(args: &Args, wanted: &[String], session: &Session) -> Result<Vec<Compared>, Failed> {
-    let mut compared = Vec::with_capacity(wanted.len());
+async fn compare_all(args: &Args, wanted: &[String], session: &Session) -> Result<Outcome, Failed> {
+    let (mut compared, mut lost) = (Vec::with_capacity(wanted.len()), Vec::new());
     for mirror in session.mirrors().iter().filter(|mirror| wanted.contains(&mirror.config.name)) {
         let name = mirror.config.name.clone();
         if mirror.is_held_by(HoldCode::JournalRebuilt) {
-            return Err(lost(&name));
+            lost.push(name);
+            continue;
         }
         session.renew_root(mirror).await?;
         let verifier = Verifier::new(session.journal(), session.aws(), mirror, false)?;
@@ -299,7 +303,7 @@ async fn compare_all(args: &Args, wanted: &[String], session: &Session) -> Resul
         let state = verifier.state()?.unwrap_or_default();
         compared.push(Compared { name, state, differences: session.differences(mirror)? });
     }
-    Ok(compared)
+    Ok((compared, lost))
 }
 
 /// Progress on stderr, one line now and then.
@@ -386,7 +390,7 @@ fn show(one: &Compared, out: &mut Out) -> Result<(), Failed> {
     if state.last_undecided > 0 {
         writeln!(
             out,
-            "\n{} without a certain answer (too young, or the answers contradict each other): compare again later",
+            "\n{} without a certain answer (too young, the answers contradict each other, or the mirror's folder is not there): compare again later",
             files(state.last_undecided)
         )?;
     }

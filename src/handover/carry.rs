@@ -20,7 +20,8 @@ use rustix::fs::{Access, AtFlags};
 use rustix::io::Errno;
 
 use super::disk::{
-    copy, is_refusal, is_there, keeps_names, make_folder, own_name, put, put_back, remove, sync_folder, take, write_new,
+    copy, find_name, is_refusal, is_there, keeps_name_of, keeps_names, make_folder, own_name, put, put_back, remove,
+    sync_folder, take, write_new,
 };
 use crate::core::model::{Handover, Stat};
 use crate::core::{handover, sidecar};
@@ -90,6 +91,7 @@ impl Fault {
 const REPLACED: &str = "it was changed or replaced while it was handed over, and went back";
 
 const WITH: &str = "what goes with the file";
+const AGAIN: &str = "reading the file again";
 
 type Step<T> = Result<T, Ended>;
 
@@ -118,11 +120,7 @@ pub(super) fn carry(load: &Load<'_>) -> Ended {
         Some(store) => stored(load, store),
         None => removed(load),
     };
-    match ended.unwrap_or_else(|ended| ended) {
-        // Its trigger may be gone already, so what stands here must not be taken for a file without one.
-        Ended::Failed { fault, .. } if load.resumed && load.with.is_some() => Ended::Failed { fault, moved: true },
-        ended => ended,
-    }
+    ended.unwrap_or_else(|ended| ended)
 }
 
 /// The folder of the file; `None` when it is gone.
@@ -176,19 +174,12 @@ fn stored(load: &Load<'_>, store: &Root) -> Step<Ended> {
     let folder = source_folder(load)?;
     let made = make_folder(store, target.parent().as_ref(), load.root);
     let to = made.map_err(|e| Ended::Failed { fault: Fault::new("the folder it goes to", e), moved: load.resumed })?;
-    let mut with = Vec::new();
-    let ended = store_it(load, folder, (&to, target), &mut with).unwrap_or_else(|ended| ended);
-    settle_with(load, &to, &ended)?;
-    Ok(ended)
+    let ended = store_it(load, folder, (&to, target)).unwrap_or_else(|ended| ended);
+    settle_with(load, &to, ended)
 }
 
-/// From the look at what an earlier try did to the end. `with`: what went with the file, or ahead of it.
-fn store_it(
-    load: &Load<'_>,
-    folder: Option<OwnedFd>,
-    (to, target): (&OwnedFd, &RelPath),
-    with: &mut Vec<RelPath>,
-) -> Step<Ended> {
+/// From the look at what an earlier try did to the end.
+fn store_it(load: &Load<'_>, folder: Option<OwnedFd>, (to, target): (&OwnedFd, &RelPath)) -> Step<Ended> {
     if load.resumed {
         if let Some(folder) = &folder {
             after("an old draft", remove(folder, &own_name(load.handover, "back")))?;
@@ -202,41 +193,87 @@ fn store_it(
     if seen(to, target.file_name())? != Look::Absent {
         return taken(load, to);
     }
-    *with = take_with(load, &folder, to)?;
+    let with = take_with(load, &folder, to)?;
     crash::at(Point::HandoverChecked);
     match place(load, &file, &folder, to) {
-        Ok(None) => finish(load, Some(&folder), to, with.clone()),
-        Err(Ended::Failed { fault, .. }) if !with.is_empty() => Err(Ended::Failed { fault, moved: true }),
+        Ok(None) => finish(load, Some(&folder), to, with),
         Ok(Some(ended)) | Err(ended) => Err(ended),
     }
 }
 
-/// What went ahead of the file under a name of ours, in the folder `at`, follows it to its target, or is removed as it
-/// is. Where the file did not go after all it goes back: a sidecar would be missing there. A trigger only if it was given
-/// after the file that stands there now, for it would say of it that it is whole.
-fn settle_with(load: &Load<'_>, at: &OwnedFd, ended: &Ended) -> Step<()> {
-    let follows = match ended {
-        Ended::Done { doubt: None, .. } => true,
-        Ended::Done { .. } | Ended::Changed(_) | Ended::Gone => false,
-        // The hand-over goes on.
-        Ended::Taken(_) | Ended::Failed { .. } => return Ok(()),
+/// A file that went ahead of the one that it goes with: its name of ours and what it is to have behind that one's name.
+struct Ahead {
+    own: Vec<u8>,
+    suffix: String,
+}
+
+impl Ahead {
+    fn of(load: &Load<'_>, suffix: &str) -> Self {
+        let own = [own_name(load.handover, "with"), suffix.as_bytes().to_vec()].concat();
+        Self { own, suffix: suffix.to_owned() }
+    }
+
+    /// What is ahead in the folder, also where the configuration names another suffix, or none, by now.
+    fn find(load: &Load<'_>, at: &OwnedFd) -> Step<Option<Self>> {
+        if let Some((_, suffix)) = load.with {
+            let ahead = Self::of(load, suffix);
+            if let Look::File(_) = seen(at, &ahead.own)? {
+                return Ok(Some(ahead));
+            }
+        }
+        if !load.resumed {
+            return Ok(None);
+        }
+        let found = after(WITH, find_name(at, &own_name(load.handover, "with")))?;
+        let suffix = found.and_then(|suffix| String::from_utf8(suffix).ok());
+        Ok(suffix.map(|suffix| Self::of(load, &suffix)))
+    }
+}
+
+/// What went ahead of the file, in the folder `at`, follows it to its target, or is removed as it is. Where the file did
+/// not go after all it goes back: a sidecar would be missing there. A trigger only if it was given after the file that
+/// stands there now, for it would say of it that it is whole.
+fn settle_with(load: &Load<'_>, at: &OwnedFd, ended: Ended) -> Step<Ended> {
+    let Some(ahead) = Ahead::find(load, at)? else { return Ok(ended) };
+    let h = load.handover;
+    let goes_back = match &ended {
+        // What stands here must not be taken for a file without it.
+        Ended::Failed { fault, .. } => {
+            let fault = Fault { text: fault.text.clone(), wide: fault.wide };
+            return Ok(Ended::Failed { fault, moved: true });
+        }
+        Ended::Taken(_) => return Ok(ended),
+        Ended::Done { doubt: None, .. } => false,
+        Ended::Done { .. } | Ended::Changed(_) | Ended::Gone => true,
     };
-    let (Some((path, suffix)), own) = (load.with, own_name(load.handover, "with")) else { return Ok(()) };
-    let Look::File(paper) = seen(at, &own)? else { return Ok(()) };
-    if !follows && let Some(folder) = source_folder(load)? {
-        let goes_back = match (seen(&folder, load.handover.path.file_name())?, ended) {
-            (Look::File(file), _) => suffix == sidecar::SUFFIX || paper.mtime_ns >= file.mtime_ns,
-            // Somebody took the file alone.
-            (_, Ended::Gone) => suffix == sidecar::SUFFIX,
-            _ => false,
+    if goes_back {
+        let folder = match load.root.open_folder(h.path.parent().as_ref()) {
+            Ok(folder) => Some(folder),
+            Err(Errno::NOENT | Errno::NOTDIR) => None,
+            Err(e) => return after("the file's folder", Err(e)),
         };
-        if goes_back && bring_back(load, (at, &own), (&folder, path.file_name()))? {
-            return Ok(());
+        if let Some(folder) = folder
+            && belongs_back(load, (at, &ahead), &folder, &ended)?
+            && bring_back(load, (at, &ahead.own), (&folder, &handover::beside(&h.path, &ahead.suffix)))?
+        {
+            return Ok(ended);
         }
     }
-    match &load.handover.to {
-        Some((_, target)) => after(WITH, put_back(at, &own, at, &handover::beside(target, suffix))),
-        None => after(WITH, remove(at, &own).and_then(|()| sync_folder(at))),
+    match &h.to {
+        Some((_, target)) => after(WITH, put_back(at, &ahead.own, at, &handover::beside(target, &ahead.suffix)))?,
+        None => after(WITH, remove(at, &ahead.own).and_then(|()| sync_folder(at)))?,
+    }
+    Ok(ended)
+}
+
+/// Whether what is ahead belongs to what stands at the path now. Of a file that somebody took alone it is put back only
+/// where it would be removed: it would steer the next file of the name.
+fn belongs_back(load: &Load<'_>, (at, ahead): (&OwnedFd, &Ahead), folder: &OwnedFd, ended: &Ended) -> Step<bool> {
+    let is_sidecar = ahead.suffix == sidecar::SUFFIX;
+    match (seen(at, &ahead.own)?, seen(folder, load.handover.path.file_name())?) {
+        (Look::File(paper), Look::File(file)) => Ok(is_sidecar || paper.mtime_ns >= file.mtime_ns),
+        (Look::File(_), _) => Ok(is_sidecar && load.handover.to.is_none() && matches!(ended, Ended::Gone)),
+        _ => Ok(false),
     }
 }
 
@@ -409,6 +446,10 @@ fn take_away(load: &Load<'_>, folder: &OwnedFd) -> Step<bool> {
     }
     crash::at(Point::HandoverAside);
     if is_it(load, &seen(folder, &aside)?) {
+        if h.to.is_none() {
+            // First, so that as long as it is ahead the file was not removed by us.
+            settle_with(load, folder, Ended::Done { with: Vec::new(), doubt: None })?;
+        }
         after("removing the original", remove(folder, &aside))?;
         crash::at(Point::HandoverRemoved);
         after("the file's folder", sync_folder(folder))?;
@@ -444,17 +485,17 @@ fn unknown(what: &str, text: String) -> Ended {
 }
 
 /// What the file holds; `None` if it is gone by now. That it cannot be read says nothing about it.
-fn read_again(load: &Load<'_>, file: std::io::Result<File>) -> Step<Option<ContentHash>> {
+fn read_again(load: &Load<'_>, what: &str, file: std::io::Result<File>) -> Step<Option<ContentHash>> {
     let file = match file {
         Ok(file) => file,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return after("reading the file again", Err(errno(&e))),
+        Err(e) => return after(what, Err(errno(&e))),
     };
     match scan::read_hash(&file, None, load.stop) {
         Ok(read) => Ok(Some(read.hash)),
-        Err(ReadFault::Changed) => Err(unknown("reading the file again", "it is being written".to_owned())),
+        Err(ReadFault::Changed) => Err(unknown(what, "it is being written".to_owned())),
         Err(ReadFault::Stopped) => Err(stopped(true)),
-        Err(ReadFault::Io(e)) => after("reading the file again", Err(errno(&e))),
+        Err(ReadFault::Io(e)) => after(what, Err(errno(&e))),
     }
 }
 
@@ -473,11 +514,11 @@ fn resume_stored(load: &Load<'_>, folder: Option<&OwnedFd>, to: &OwnedFd) -> Ste
         // What was never read (too large) is known by its identity, or by the original beside its copy.
         found if h.hash.is_none() && is_it(load, &found) => true,
         Look::File(stat) if stat.size == h.stat.size => {
-            let at_target = read_again(load, scan::open_in(to, as_name))?;
+            let at_target = read_again(load, AGAIN, scan::open_in(to, as_name))?;
             match (h.hash, folder) {
                 (Some(hash), _) => at_target == Some(hash),
                 (None, Some(folder)) if here || is_aside => {
-                    let original = read_again(load, scan::open_in(folder, if here { name } else { &aside }))?;
+                    let original = read_again(load, AGAIN, scan::open_in(folder, if here { name } else { &aside }))?;
                     original.is_none() || original == at_target
                 }
                 (None, _) => at_target.is_some() && stat.mtime_ns == h.stat.mtime_ns,
@@ -509,7 +550,9 @@ fn resume_moved(load: &Load<'_>, folder: Option<&OwnedFd>, to: &OwnedFd) -> Step
     let draft = own_name(h, "move");
     let right = match seen(to, &draft)? {
         Look::Absent => return Ok(None),
-        found if is_it(load, &found) => h.hash.is_none() || read_again(load, scan::open_in(to, &draft))? == h.hash,
+        found if is_it(load, &found) => {
+            h.hash.is_none() || read_again(load, AGAIN, scan::open_in(to, &draft))? == h.hash
+        }
         _ => false,
     };
     if right {
@@ -558,14 +601,16 @@ fn finish(load: &Load<'_>, folder: Option<&OwnedFd>, to: &OwnedFd, with: Vec<Rel
 /// What goes with the file goes first, to a name of ours in the folder `to`: a trigger that is left behind could be taken
 /// for that of the next file of the name, half written.
 fn take_with(load: &Load<'_>, folder: &OwnedFd, to: &OwnedFd) -> Step<Vec<RelPath>> {
-    let Some((path, _)) = load.with else { return Ok(Vec::new()) };
-    let (name, own) = (path.file_name(), own_name(load.handover, "with"));
+    let Some((path, suffix)) = load.with else { return Ok(Vec::new()) };
+    let (name, own) = (path.file_name(), Ahead::of(load, suffix).own);
     let Look::File(stat) = seen(folder, name)? else { return Ok(Vec::new()) };
     if seen(to, &own)? != Look::Absent && !is_copied(load, (folder, name), (to, &own))? {
         // An earlier one is ahead, and this one was given since: both go.
-        settle_with(load, to, &Ended::Done { with: Vec::new(), doubt: None })?;
+        settle_with(load, to, Ended::Done { with: Vec::new(), doubt: None })?;
     }
-    match take(folder, name, to, &own) {
+    let moved =
+        if before(WITH, keeps_name_of(to, folder, name))? { Err(Errno::XDEV) } else { take(folder, name, to, &own) };
+    match moved {
         Ok(()) => {}
         Err(Errno::NOENT) if seen(to, &own)? == Look::Absent => return Ok(Vec::new()),
         Err(Errno::NOENT) => {}
@@ -593,10 +638,17 @@ fn take_with(load: &Load<'_>, folder: &OwnedFd, to: &OwnedFd) -> Step<Vec<RelPat
     Ok(vec![path.clone()])
 }
 
-/// Whether both hold the same; what is gone by now holds nothing else.
+/// Whether both hold the same; what is gone by now holds nothing else, and what cannot be read is no copy.
 fn is_copied(load: &Load<'_>, (folder, name): (&OwnedFd, &[u8]), (to, own): (&OwnedFd, &[u8])) -> Step<bool> {
-    let here = read_again(load, scan::open_in(folder, name))?;
-    Ok(here.is_none() || here == read_again(load, scan::open_in(to, own))?)
+    let read = |folder: &OwnedFd, name: &[u8]| match scan::open_in(folder, name) {
+        Err(e) if e.kind() == std::io::ErrorKind::InvalidInput => Ok(Err(())),
+        Err(e) if matches!(errno(&e), Errno::ACCESS | Errno::PERM | Errno::LOOP) => Ok(Err(())),
+        file => read_again(load, WITH, file).map(Ok),
+    };
+    Ok(match (read(folder, name)?, read(to, own)?) {
+        (Ok(here), Ok(there)) => here.is_none() || here == there,
+        _ => false,
+    })
 }
 
 /// Removes what goes with the file where a copy of it is ahead. One that was given meanwhile waits for the next try.
@@ -616,13 +668,11 @@ fn removed(load: &Load<'_>) -> Step<Ended> {
     let Some(folder) = source_folder(load)? else {
         return Ok(if load.resumed { unseen() } else { Ended::Gone });
     };
-    let mut with = Vec::new();
-    let ended = remove_it(load, &folder, &mut with).unwrap_or_else(|ended| ended);
-    settle_with(load, &folder, &ended)?;
-    Ok(ended)
+    let ended = remove_it(load, &folder).unwrap_or_else(|ended| ended);
+    settle_with(load, &folder, ended)
 }
 
-fn remove_it(load: &Load<'_>, folder: &OwnedFd, with: &mut Vec<RelPath>) -> Step<Ended> {
+fn remove_it(load: &Load<'_>, folder: &OwnedFd) -> Step<Ended> {
     let h = load.handover;
     let name = h.path.file_name();
     let aside = own_name(h, "gone");
@@ -642,10 +692,10 @@ fn remove_it(load: &Load<'_>, folder: &OwnedFd, with: &mut Vec<RelPath>) -> Step
         }
     }
     checked(load, folder)?;
-    *with = take_with(load, folder, folder)?;
+    let with = take_with(load, folder, folder)?;
     crash::at(Point::HandoverChecked);
     if take_away(load, folder)? {
-        return Ok(Ended::Done { with: with.clone(), doubt: None });
+        return Ok(Ended::Done { with, doubt: None });
     }
     Ok(Ended::Changed(REPLACED))
 }

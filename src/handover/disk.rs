@@ -132,10 +132,34 @@ pub(super) fn is_refusal(e: Errno) -> bool {
 /// Whether a file of another user, moved into this folder, could not be moved again: its sticky bit keeps all names
 /// for their owners.
 pub(super) fn keeps_names(folder: impl AsFd, file: &File) -> bool {
-    let (Ok(folder), Ok(file)) = (rustix::fs::fstat(folder), file.metadata()) else { return false };
+    file.metadata().is_ok_and(|file| keeps_names_of(folder, file.uid()))
+}
+
+/// The same of a file by its name, which need not be readable.
+pub(super) fn keeps_name_of(folder: impl AsFd, of: impl AsFd, name: &[u8]) -> Result<bool, Errno> {
+    match retry_on_intr(|| rustix::fs::statat(&of, name, AtFlags::SYMLINK_NOFOLLOW)) {
+        Ok(stat) => Ok(keeps_names_of(folder, stat.st_uid)),
+        Err(Errno::NOENT) => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+fn keeps_names_of(folder: impl AsFd, owner: u32) -> bool {
+    let Ok(folder) = rustix::fs::fstat(folder) else { return false };
     let us = rustix::process::geteuid();
-    let ours = us.is_root() || [folder.st_uid, file.uid()].contains(&us.as_raw());
+    let ours = us.is_root() || [folder.st_uid, owner].contains(&us.as_raw());
     folder.st_mode & Mode::SVTX.bits() != 0 && !ours
+}
+
+/// What the first name in the folder that begins with this has behind it.
+pub(super) fn find_name(folder: impl AsFd, begin: &[u8]) -> Result<Option<Vec<u8>>, Errno> {
+    let mut names = rustix::fs::Dir::read_from(folder)?;
+    while let Some(entry) = names.read() {
+        if let Some(end) = entry?.file_name().to_bytes().strip_prefix(begin) {
+            return Ok(Some(end.to_vec()));
+        }
+    }
+    Ok(None)
 }
 
 /// Removes a name.

@@ -172,21 +172,9 @@ fn no_longer_due(
 }
 
 /// The folders that files go to, open.
-#[derive(Debug, Default)]
-struct Stores {
-    archive: Option<Root>,
-    quarantine: Option<Root>,
-}
-
-impl Stores {
-    fn of(&self, kind: HandoverKind) -> Option<&Root> {
-        match kind {
-            HandoverKind::Archive => self.archive.as_ref(),
-            HandoverKind::Quarantine => self.quarantine.as_ref(),
-            HandoverKind::Delete => None,
-        }
-    }
-}
+///
+/// By their paths: what was announced goes where it was announced to, whatever the configuration says by now.
+type Stores = BTreeMap<Vec<u8>, Root>;
 
 /// What one turn found to do.
 struct Found {
@@ -492,15 +480,16 @@ fn look(
                 let attachment = handover.attachment.map(|id| reader.attachment(id)).transpose()?.flatten();
                 all.resumed.push(Order { handover: *handover, row, attachment });
             }
-            Candidate::Due(path, kind) => match (stores.of(kind), folder) {
-                (Some(store), Some(folder)) => match free_name(store, mirror, &path, kind, &taken) {
+            Candidate::Due(path, kind) => match folder.as_ref().and_then(|folder| stores.get_key_value(folder)) {
+                Some((folder, store)) => match free_name((folder, store), mirror, &path, kind, &taken) {
                     Some(target) => {
-                        taken.insert((kind, target.clone()));
+                        let folder = folder.clone();
+                        taken.insert((folder.clone(), target.clone()));
                         all.wanted.push(Wanted { path, to: Some((folder, target)) });
                     }
-                    None => all.fault = Some(format!("no free name for {path} in {}", shown(&folder))),
+                    None => all.fault = Some(format!("no free name for {path} in {}", shown(folder))),
                 },
-                _ => all.wanted.push(Wanted { path, to: None }),
+                None => all.wanted.push(Wanted { path, to: None }),
             },
         }
     }
@@ -536,18 +525,13 @@ fn folder_of(mirror: &Mirror, kind: HandoverKind) -> Option<Vec<u8>> {
 
 /// Opens the folder once. It is never made: a disk that is not mounted would be filled up below its mount point.
 fn open_store(stores: &mut Stores, kind: HandoverKind, folder: &[u8]) -> Result<(), String> {
-    let slot = match kind {
-        HandoverKind::Archive => &mut stores.archive,
-        HandoverKind::Quarantine => &mut stores.quarantine,
-        HandoverKind::Delete => return Ok(()),
-    };
-    let path = Path::new(std::ffi::OsStr::from_bytes(folder));
-    if slot.is_some() {
+    if stores.contains_key(folder) {
         return Ok(());
     }
+    let path = Path::new(std::ffi::OsStr::from_bytes(folder));
     match scan::open_root(path) {
         Ok(root) => {
-            *slot = Some(root);
+            stores.insert(folder.to_vec(), root);
             Ok(())
         }
         Err(RootFault::Missing) => Err(format!("there is no folder {}: create it, or mount its disk", path.display())),
@@ -572,17 +556,17 @@ fn companions(mirror: &Mirror, kind: HandoverKind) -> Vec<&str> {
 
 /// The first name that is free in the store; one that cannot be looked at is not.
 fn free_name(
-    store: &Root,
+    (at, store): (&Vec<u8>, &Root),
     mirror: &Mirror,
     path: &RelPath,
     kind: HandoverKind,
-    taken: &HashSet<(HandoverKind, RelPath)>,
+    taken: &HashSet<(Vec<u8>, RelPath)>,
 ) -> Option<RelPath> {
     let folder = store.open_folder(path.parent().as_ref()).ok();
     let found = handover::free_path(path, 1, &companions(mirror, kind), |stored, suffix| {
         let name = handover::beside(stored, suffix);
         let is_free = folder.as_ref().is_none_or(|folder| scan::look_in(folder, &name) == Look::Absent);
-        Ok::<_, Infallible>(is_free && !taken.contains(&(kind, stored.clone())))
+        Ok::<_, Infallible>(is_free && !taken.contains(&(at.clone(), stored.clone())))
     });
     found.unwrap_or_else(|never| match never {})
 }
@@ -607,7 +591,8 @@ fn carry_all(
         // A name too long for any file system stands for nothing.
         let with = with.filter(|(path, _)| path.file_name().len() <= handover::LONGEST_NAME);
         let paper = papers::paper(reader, (mirror, instance), &order)?;
-        let end = carry::carry(&Load { root, store: stores.of(h.kind), handover: h, resumed, with, paper, stop });
+        let store = h.to.as_ref().and_then(|(folder, _)| stores.get(folder));
+        let end = carry::carry(&Load { root, store, handover: h, resumed, with, paper, stop });
         ended.push((order, end));
     }
     Ok(ended)

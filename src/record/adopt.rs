@@ -130,12 +130,7 @@ pub fn adopted_here(
     now: UnixMillis,
 ) -> Result<()> {
     for path in elsewhere {
-        let attachments = tx.attachments_of(mirror, path)?;
-        if attachments.iter().all(|a| a.stage != Stage::Approved) {
-            // Nothing of it is visible: the next full pass forgets it.
-            continue;
-        }
-        for mut open in attachments.into_iter().filter(|a| a.stage.is_under_way()) {
+        for mut open in tx.attachments_of(mirror, path)?.into_iter().filter(|a| a.stage.is_under_way()) {
             abandon(tx, &mut open, "the file was in another folder than the mirror's", now)?;
         }
         tx.remove_file(mirror, path)?;

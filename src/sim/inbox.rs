@@ -19,8 +19,8 @@ pub const TRIGGER: &str = ".ok";
 pub enum Beside {
     Nothing,
     Trigger,
-    /// It names this case.
-    Sidecar(String),
+    /// It names one of these cases.
+    Sidecar([String; 2]),
 }
 
 impl Beside {
@@ -141,12 +141,12 @@ pub struct Inbox {
     /// Contents that must be somewhere, those of sidecars, and those of others.
     wanted: BTreeSet<String>,
     sidecars: BTreeMap<String, String>,
+    /// The case that the sidecar named which was given with a content.
+    named: BTreeMap<String, String>,
     /// The youngest sidecar of each path.
     newest: BTreeMap<String, String>,
     /// Paths from which their user took a file away.
     left: BTreeSet<String>,
-    /// Contents to which their user gave nothing anew.
-    bare: BTreeSet<String>,
     others: BTreeSet<(Place, String, String)>,
     /// Contents that had more than one name.
     renamed: BTreeSet<String>,
@@ -164,9 +164,9 @@ impl Inbox {
             written: 0,
             wanted: BTreeSet::new(),
             sidecars: BTreeMap::new(),
+            named: BTreeMap::new(),
             newest: BTreeMap::new(),
             left: BTreeSet::new(),
-            bare: BTreeSet::new(),
             others: BTreeSet::new(),
             renamed: BTreeSet::new(),
         }
@@ -197,9 +197,9 @@ impl Inbox {
         path.is_none_or(|path| self.left.contains(path) || self.newest[path] != sidecar)
     }
 
-    /// Whether what its user put beside it, if anything, was put there for an earlier content.
-    pub fn is_bare(&self, content: &str) -> bool {
-        self.bare.contains(content)
+    /// The case that the sidecar named which was given with the content.
+    pub fn named(&self, content: &str) -> Option<&String> {
+        self.named.get(content)
     }
 
     pub fn beside(&self) -> &Beside {
@@ -271,8 +271,13 @@ impl Inbox {
         let beside = format!("{path}{}", self.beside.suffix()?);
         let full = self.seat(Place::Root).join(&beside);
         let mut content = String::new();
-        if let Beside::Sidecar(case) = &self.beside {
+        if let Beside::Sidecar(cases) = &self.beside {
             self.written += 1;
+            let case = &cases[usize::from(self.written.is_multiple_of(2))];
+            self.left.remove(path);
+            if let Ok(file) = fs::read(self.seat(Place::Root).join(path)) {
+                self.named.insert(hash(&file), case.clone());
+            }
             content = format!("case = \"{case}\" # {:08}\n", self.written);
             if let Ok(old) = fs::read(&full) {
                 self.sidecars.remove(&hash(&old));
@@ -304,7 +309,6 @@ impl Inbox {
                 let content = self.content(40);
                 self.wanted.remove(&found.hash);
                 self.put(&root.join(&found.path), &content, renamed);
-                self.bare.insert(hash(&content));
                 vec![found.path]
             }
             Deed::Rename { which, at } => {

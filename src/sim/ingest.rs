@@ -171,7 +171,9 @@ fn run(seed: u64, limit: usize) -> Report {
     let sidecars = dice.one_in(3) && !triggers;
     let beside = match (triggers, sidecars) {
         (true, _) => Beside::Trigger,
-        (_, true) => Beside::Sidecar(stage.sandbox.add_case(NewCase::titled("named by sidecars")).case_id),
+        (_, true) => {
+            Beside::Sidecar(["one", "other"].map(|title| stage.sandbox.add_case(NewCase::titled(title)).case_id))
+        }
         _ => Beside::Nothing,
     };
     let inbox = Inbox::new(|name| stage.beside(name), beside);
@@ -491,9 +493,8 @@ impl Sim {
                 self.broke(format!("invariant 8: delivered {} times: {archived:?} {visible:?}", visible.len()));
             }
             // What had to go back under another name left its sidecar to what took its own.
-            if let Beside::Sidecar(case) = inbox.beside()
+            if let Some(case) = inbox.named(hash)
                 && !inbox.was_renamed(hash)
-                && !inbox.is_bare(hash)
                 && let Some(strayed) =
                     visible.iter().find(|file| file.case_id != *case && !file.file_name.contains('~'))
             {

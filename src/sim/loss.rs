@@ -8,7 +8,7 @@ use casedrop_sandbox::FileStatus;
 use super::run::Sim;
 use super::stage::End;
 use crate::adopt::{Fate, Plan, Session};
-use crate::core::model::Verdict;
+use crate::core::model::{HoldCode, Verdict};
 use crate::tags::{self, Place};
 use crate::types::{FileId, RelPath};
 use crate::world::Mirror;
@@ -50,7 +50,10 @@ impl Sim {
                 let plan = match session.plan(mirror, &[], false, &mut |_| {}).await {
                     Ok(plan) => plan,
                     // Adopted from another disk before: a person has to accept this one.
-                    Err(error) if error.to_string().contains("another folder or disk") => continue,
+                    Err(error) if error.to_string().contains("another folder or disk") => {
+                        whole &= !mirror.is_held_by(HoldCode::JournalRebuilt);
+                        continue;
+                    }
                     Err(error) => return Err(error.to_string()),
                 };
                 session.apply(mirror, &plan, &mut |_| {}).await.map_err(|error| error.to_string())?;

@@ -146,11 +146,12 @@ impl Asker<'_> {
             }
             _ => Here::Unknown,
         };
-        if journaled.unseen && here == Here::Unknown && there != There::Unsure {
+        let class = compare(Known::Row(journaled), here, there);
+        let unseen = journaled.unseen && row.stage == Stage::Approved && here == Here::Unknown;
+        if unseen && class.is_none() && there != There::Unsure {
             // Its own folder is not there, or nobody has looked yet which one that is.
             shown.undecided += 1;
         }
-        let class = compare(Known::Row(journaled), here, there);
         let Some(class) = class else {
             let finding = match there {
                 There::Present(Remote { status: Status::Approved, as_sent: true, .. }) => Ok(()),

@@ -284,8 +284,8 @@ fn what_went_ahead_of_a_changed_file_goes_back_to_it() {
         let mut place = Place::new(kind);
         place.with = Some(suffix);
         fs::create_dir(place.dir.path().join("store/in")).unwrap();
-        let own = ".casedrop-7-0.with";
-        let ahead = if kind == HandoverKind::Delete { place.root(own) } else { place.store(own) };
+        let own = format!(".casedrop-7-0.with{suffix}");
+        let ahead = if kind == HandoverKind::Delete { place.root(&own) } else { place.store(&own) };
         fs::write(&ahead, "beside").unwrap();
         set_time(&ahead, paper_at);
         if replaced {
@@ -314,11 +314,11 @@ fn what_went_ahead_of_a_changed_file_goes_back_to_it() {
             }
         }
         // A new one is there already: the old one is not put over it.
-        let (place, _) = went(kind, sidecar::SUFFIX, 1_100, replaced);
+        let (place, ahead) = went(kind, sidecar::SUFFIX, 1_100, replaced);
         let here = place.root(&format!("a.txt{}", sidecar::SUFFIX));
         fs::write(&here, "new").unwrap();
         let _ = place.carry(true);
-        assert_eq!(read(&here), "new");
+        assert_eq!((read(&here), ahead.exists()), ("new".to_owned(), false), "{kind}");
         // Or the very one, of which what is ahead is a copy.
         let (place, ahead) = went(kind, sidecar::SUFFIX, 1_100, replaced);
         fs::write(place.root(&format!("a.txt{}", sidecar::SUFFIX)), "beside").unwrap();
@@ -344,7 +344,7 @@ fn what_went_ahead_follows_its_file_to_another_name_and_both_of_two_go() {
     let named = |name: &str| format!("{name}{}", sidecar::SUFFIX);
     fs::create_dir(place.dir.path().join("store/in")).unwrap();
     // Ahead since an earlier try, and given once more; the name at the target is somebody else's by now.
-    fs::write(place.store(".casedrop-7-0.with"), "first").unwrap();
+    fs::write(place.store(&named(".casedrop-7-0.with")), "first").unwrap();
     fs::write(place.root(&named("a.txt")), "second").unwrap();
     fs::write(place.store("a.txt"), "other").unwrap();
     let Ended::Taken(target) = place.carry(true) else { panic!("the name is taken") };
@@ -366,14 +366,45 @@ fn what_goes_with_a_removed_file_is_removed_after_it() {
         fs::write(&beside, "beside").unwrap();
         if resumed {
             // A kill came when both were aside.
-            fs::rename(&beside, place.root(".casedrop-7-0.with")).unwrap();
+            fs::rename(&beside, place.root(".casedrop-7-0.with.casedrop.toml")).unwrap();
             fs::rename(place.root("a.txt"), place.root(".casedrop-7-0.gone")).unwrap();
         }
         assert!(matches!(place.carry(resumed), Ended::Done { doubt: None, .. }));
         assert_eq!(fs::read_dir(place.dir.path().join("root/in")).unwrap().count(), 0);
-        // Or the file was removed, and what went with it was left.
-        fs::write(place.root(".casedrop-7-0.with"), "beside").unwrap();
+        // Configured no more when it goes on: it goes with its file all the same.
+        let mut place = Place::new(HandoverKind::Delete);
+        fs::write(place.root(".casedrop-7-0.with.done"), "").unwrap();
+        place.with = resumed.then_some(sidecar::SUFFIX);
         assert!(matches!(place.carry(true), Ended::Done { .. }));
         assert_eq!(fs::read_dir(place.dir.path().join("root/in")).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn what_went_ahead_of_a_file_that_somebody_took_is_not_lost_and_steers_no_other() {
+    for (kind, with) in
+        [(HandoverKind::Archive, None), (HandoverKind::Delete, None), (HandoverKind::Archive, Some(".ok"))]
+    {
+        let mut place = Place::new(kind);
+        place.with = with;
+        fs::create_dir(place.dir.path().join("store/in")).unwrap();
+        fs::remove_file(place.root("a.txt")).unwrap();
+        let own = ".casedrop-7-0.with.casedrop.toml";
+        let ahead = if kind == HandoverKind::Delete { place.root(own) } else { place.store(own) };
+        fs::write(&ahead, "beside").unwrap();
+        let ended = place.carry(true);
+        let (here, there) = (read(&place.root("a.txt.casedrop.toml")), read(&place.store("a.txt.casedrop.toml")));
+        match kind {
+            // Gone for good, and perhaps by us.
+            HandoverKind::Delete => {
+                assert!(matches!(ended, Ended::Done { doubt: Some(_), .. }), "{ended:?}");
+                assert_eq!((here, there), ("-".to_owned(), "-".to_owned()));
+            }
+            _ => {
+                assert!(matches!(ended, Ended::Gone), "{ended:?}");
+                assert_eq!((here, there), ("-".to_owned(), "beside".to_owned()));
+            }
+        }
+        assert!(!ahead.exists());
     }
 }
