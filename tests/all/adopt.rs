@@ -156,6 +156,30 @@ fn an_adoption_knows_the_folder_whose_files_it_compared() {
 }
 
 #[test]
+fn what_a_daemon_saw_in_another_folder_is_unseen_and_not_removed() {
+    let mut stage = attached();
+    stage.mirror.push_str("rescan = \"1s\"\n");
+    let changes = stage.changes().len();
+    let aside = stage.dir.path().join("aside");
+    fs::rename(&stage.drop, &aside).unwrap();
+    stage.write("0.txt", "of a wrong disk");
+    lose(&stage);
+    assert_eq!(stage.run(&["sync"]).status.code(), Some(78));
+    assert!(!stage.list().is_empty(), "it was seen");
+    fs::remove_dir_all(&stage.drop).unwrap();
+    fs::remove_file(aside.join("0.txt")).unwrap();
+    fs::rename(&aside, &stage.drop).unwrap();
+    let shown = adopt(&stage, &["--yes"], 0);
+    assert!(shown.contains("5  attached as they are") && shown.contains("parked as `unseen`"), "{shown}");
+    let daemon = stage.daemon();
+    daemon.wait_ready();
+    stage.wait_passes();
+    stage.wait_passes();
+    assert_eq!((stage.verdict("0.txt").as_str(), stage.changes().len()), ("parked(unseen)", changes));
+    assert!(daemon.stop().success());
+}
+
+#[test]
 fn invariant_8_what_an_open_attempt_left_is_its_own_and_not_adopted() {
     let stage = Stage::new();
     stage.write("a.txt", "sent once");
