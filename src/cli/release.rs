@@ -49,10 +49,11 @@ pub fn run(args: &Args, config: Option<&Path>, out: &mut Out) -> Ended {
             Err(failed) => return Ok(Err(failed)),
         };
         let Some(mirror) = mirrors.into_iter().next() else { return Ok(Err(Failed::usage("no such mirror"))) };
-        let Some(id) = mirror.id else { return Ok(Ok((mirror, 0, Vec::new()))) };
-        Ok(Ok((mirror, view.waiting_deletes(id)?, view.files_with(id, "deleting", None, SHOWN)?)))
+        let Some(id) = mirror.id else { return Ok(Ok((mirror, 0, 0, Vec::new()))) };
+        let (tracked, count) = (view.tracked_count(id)?, view.waiting_deletes(id)?);
+        Ok(Ok((mirror, tracked, count, view.files_with(id, "deleting", None, SHOWN)?)))
     })?;
-    let (mirror, count, absent) = found?;
+    let (mirror, tracked, count, absent) = found?;
     let holds = mirror.row.as_ref().map(|row| row.holds.clone()).unwrap_or_default();
     if holds.is_empty() {
         writeln!(out, "mirror {} is not held: nothing to release", mirror.name)?;
@@ -64,7 +65,7 @@ pub fn run(args: &Args, config: Option<&Path>, out: &mut Out) -> Ended {
         writeln!(out, "  {}", plain(&hold.detail))?;
         match hold.code {
             HoldCode::RootReplaced => {
-                stands = Some(root_to_accept(&config, &mirror, out)?);
+                stands = Some(root_to_accept(&config, &mirror, tracked, out)?);
             }
             HoldCode::RootMissing | HoldCode::RootUnreadable | HoldCode::Auth => {
                 writeln!(out, "  As long as its cause is there, the hold comes back.")?;
@@ -105,7 +106,12 @@ pub fn run(args: &Args, config: Option<&Path>, out: &mut Out) -> Ended {
 
 /// Shows what stands at the mirror's path, as the daemon sees it where one runs: that very folder is what a release
 /// accepts, and no other that may come there while a person types.
-fn root_to_accept(config: &Config, mirror: &context::Known, out: &mut Out) -> Result<RootIdentity, Failed> {
+fn root_to_accept(
+    config: &Config,
+    mirror: &context::Known,
+    tracked: u64,
+    out: &mut Out,
+) -> Result<RootIdentity, Failed> {
     let runtime = context::runtime(true)?;
     let request = Request::Stands { mirror: mirror.name.clone() };
     let looked = runtime.block_on(async {
@@ -126,6 +132,13 @@ fn root_to_accept(config: &Config, mirror: &context::Known, out: &mut Out) -> Re
         (false, false) => format!("The folder that now stands at {root} will be taken as the mirror's."),
     };
     writeln!(out, "  {text}")?;
+    if !own {
+        writeln!(
+            out,
+            "  Of {} that are attached, those that are not in it count as removed from then on.",
+            files(tracked)
+        )?;
+    }
     Ok(stands.root)
 }
 

@@ -236,12 +236,9 @@ impl Ahead {
 fn settle_with(load: &Load<'_>, at: &OwnedFd, ended: Ended) -> Step<Ended> {
     let Some(ahead) = Ahead::find(load, at)? else { return Ok(ended) };
     let h = load.handover;
-    let goes_back = match &ended {
+    let goes_back = match ended {
         // What stands here must not be taken for a file without it.
-        Ended::Failed { fault, .. } => {
-            let fault = Fault { text: fault.text.clone(), wide: fault.wide };
-            return Ok(Ended::Failed { fault, moved: true });
-        }
+        Ended::Failed { fault, .. } => return Ok(Ended::Failed { fault, moved: true }),
         Ended::Taken(_) => return Ok(ended),
         Ended::Done { doubt: None, .. } => false,
         Ended::Done { .. } | Ended::Changed(_) | Ended::Gone => true,

@@ -172,10 +172,7 @@ fn a_release_accepts_the_folder_that_it_showed() {
     let refused = stage.run(&["release", "drop", "--count", "0"]);
     assert_eq!(refused.status.code(), Some(78));
     let said = text(&refused);
-    assert!(
-        said.contains("it is not a folder; nothing was released") && said.contains("bring the right one"),
-        "{said}"
-    );
+    assert!(said.contains("it is not a folder; nothing was released") && said.contains("bring that back"), "{said}");
     assert_eq!(stage.hold(), "root-replaced");
     assert!(daemon.stop().success());
     // Its own folder is back while nobody looks: a release accepts nothing else.
@@ -191,6 +188,7 @@ fn a_release_accepts_the_folder_that_it_showed() {
     // The empty one is accepted, and what is gone with the old one is asked about again.
     let shown = ok(&stage.run(&["release", "drop", "--count", "0"]));
     assert!(shown.contains(", an empty one, will be taken as the mirror's."), "{shown}");
+    assert!(shown.contains("Of 3 files that are attached, those that are not in it count as removed"), "{shown}");
     stage.wait_hold("root-emptied");
     stage.write("new.txt", "in the new folder");
     wait("uploads go on", || stage.verdict("new.txt") == "attached", || daemon.log());

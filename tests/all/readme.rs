@@ -26,7 +26,7 @@ fn row(readme: &str, heading: &str, cell: &str) -> String {
 
 /// Lines that a string literal continues with `\` are one.
 fn model() -> String {
-    let text = file("src/core/model.rs");
+    let text = ["model", "park", "hold"].map(|name| file(&format!("src/core/{name}.rs"))).concat();
     let mut parts = text.split("\\\n");
     let first = parts.next().expect("a part").to_owned();
     parts.fold(first, |all, part| all + part.trim_start())
