@@ -663,7 +663,7 @@ fn leave_copied(
 /// A delete.
 fn removed(load: &Load<'_>) -> Step<Ended> {
     let Some(folder) = source_folder(load)? else {
-        return Ok(if load.resumed { unseen() } else { Ended::Gone });
+        return Ok(if load.resumed { unseen(load) } else { Ended::Gone });
     };
     let ended = remove_it(load, &folder).unwrap_or_else(|ended| ended);
     settle_with(load, &folder, ended)
@@ -676,10 +676,9 @@ fn remove_it(load: &Load<'_>, folder: &OwnedFd) -> Step<Ended> {
     if load.resumed {
         match seen(folder, &aside)? {
             Look::Absent => match seen(folder, name)? {
-                Look::File(now) if (now.dev, now.inode) == (h.stat.dev, h.stat.inode) => {}
-                // Removed by us, or by somebody else in the same moment: either way it is delivered, and what stands
-                // at the path now may not replace it.
-                _ => return Ok(unseen()),
+                // A boot may have given its disk another number.
+                Look::File(now) if now.inode == h.stat.inode => {}
+                _ => return Ok(unseen(load)),
             },
             _ => {
                 let gone = take_away(load, folder)?;
@@ -697,6 +696,11 @@ fn remove_it(load: &Load<'_>, folder: &OwnedFd) -> Step<Ended> {
     Ok(Ended::Changed(REPLACED))
 }
 
-fn unseen() -> Ended {
+/// Removed by us, or by somebody else in the same moment: either way it is delivered, and what stands at the path now may
+/// not replace it. On another disk than the file was seen on it is only not here: its own may come back with it.
+fn unseen(load: &Load<'_>) -> Ended {
+    if load.root.identity().dev != load.handover.stat.dev {
+        return Ended::Gone;
+    }
     Ended::Done { with: Vec::new(), doubt: Some("the last stop came while it was removed; it was gone afterwards") }
 }

@@ -408,3 +408,25 @@ fn what_went_ahead_of_a_file_that_somebody_took_is_not_lost_and_steers_no_other(
         assert!(!ahead.exists());
     }
 }
+
+#[test]
+fn a_delete_that_goes_on_on_a_disk_of_another_number_concludes_nothing_from_it() {
+    // A boot numbered the disk anew: the file is there, and is read before it goes.
+    let mut place = Place::new(HandoverKind::Delete);
+    place.handover.stat.dev += 1;
+    assert!(matches!(place.carry(true), Ended::Changed(_)));
+    assert_eq!(read(&place.root("a.txt")), "content");
+    // Another disk, which a person took for the mirror's: the file may come back with its own, and was not removed.
+    for other in [None, Some("of another disk")] {
+        let mut place = Place::new(HandoverKind::Delete);
+        place.handover.stat.dev += 1;
+        fs::rename(place.root("a.txt"), place.dir.path().join("own")).unwrap();
+        if let Some(content) = other {
+            fs::write(place.root("a.txt"), content).unwrap();
+        }
+        assert!(matches!(place.carry(true), Ended::Gone), "{other:?}");
+        assert_eq!(read(&place.root("a.txt")), other.unwrap_or("-"));
+        fs::remove_dir_all(place.dir.path().join("root/in")).unwrap();
+        assert!(matches!(place.carry(true), Ended::Gone), "{other:?}");
+    }
+}
