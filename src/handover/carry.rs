@@ -9,6 +9,7 @@
 //!
 //! What cannot be looked at is no answer: the hand-over waits as one that may be at either end.
 
+mod ahead;
 #[cfg(test)]
 mod tests;
 
@@ -20,11 +21,10 @@ use rustix::fs::{Access, AtFlags};
 use rustix::io::Errno;
 
 use super::disk::{
-    copy, find_name, is_refusal, is_there, keeps_name_of, keeps_names, make_folder, own_name, put, put_back, remove,
-    sync_folder, take, write_new,
+    copy, is_refusal, keeps_names, make_folder, own_name, put, put_back, remove, sync_folder, take, write_new,
 };
-use crate::core::model::{Handover, Stat};
-use crate::core::{handover, sidecar};
+use crate::core::handover;
+use crate::core::model::Handover;
 use crate::crash::{self, Point};
 use crate::scan::{self, Look, ReadFault, Root};
 use crate::types::{ContentHash, RelPath, UnixMillis};
@@ -90,7 +90,6 @@ impl Fault {
 
 const REPLACED: &str = "it was changed or replaced while it was handed over, and went back";
 
-const WITH: &str = "what goes with the file";
 const AGAIN: &str = "reading the file again";
 
 type Step<T> = Result<T, Ended>;
@@ -123,12 +122,12 @@ pub(super) fn carry(load: &Load<'_>) -> Ended {
     ended.unwrap_or_else(|ended| ended)
 }
 
-/// The folder of the file; `None` when it is gone.
-fn source_folder(load: &Load<'_>) -> Step<Option<OwnedFd>> {
+/// The folder of the file; `None` when it is gone. `moved`: what an error says of the file.
+fn source_folder(load: &Load<'_>, moved: bool) -> Step<Option<OwnedFd>> {
     match load.root.open_folder(load.handover.path.parent().as_ref()) {
         Ok(folder) => Ok(Some(folder)),
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
-        Err(e) => Err(Ended::Failed { fault: Fault::new("the file's folder", e), moved: load.resumed }),
+        Err(e) => Err(Ended::Failed { fault: Fault::new("the file's folder", e), moved }),
     }
 }
 
@@ -171,11 +170,11 @@ fn stopped(moved: bool) -> Ended {
 fn stored(load: &Load<'_>, store: &Root) -> Step<Ended> {
     let h = load.handover;
     let Some((_, target)) = &h.to else { return Ok(Ended::Changed("it has no target")) };
-    let folder = source_folder(load)?;
+    let folder = source_folder(load, load.resumed)?;
     let made = make_folder(store, target.parent().as_ref(), load.root);
     let to = made.map_err(|e| Ended::Failed { fault: Fault::new("the folder it goes to", e), moved: load.resumed })?;
     let ended = store_it(load, folder, (&to, target)).unwrap_or_else(|ended| ended);
-    settle_with(load, &to, ended)
+    ahead::settle(load, &to, ended)
 }
 
 /// From the look at what an earlier try did to the end.
@@ -193,112 +192,12 @@ fn store_it(load: &Load<'_>, folder: Option<OwnedFd>, (to, target): (&OwnedFd, &
     if seen(to, target.file_name())? != Look::Absent {
         return taken(load, to);
     }
-    let with = take_with(load, &folder, to)?;
+    let with = ahead::take_with(load, &folder, to)?;
     crash::at(Point::HandoverChecked);
     match place(load, &file, &folder, to) {
         Ok(None) => finish(load, Some(&folder), to, with),
         Ok(Some(ended)) | Err(ended) => Err(ended),
     }
-}
-
-/// A file that went ahead of the one that it goes with: its name of ours and what it is to have behind that one's name.
-struct Ahead {
-    own: Vec<u8>,
-    suffix: String,
-}
-
-impl Ahead {
-    fn of(load: &Load<'_>, suffix: &str) -> Self {
-        let own = [own_name(load.handover, "with"), suffix.as_bytes().to_vec()].concat();
-        Self { own, suffix: suffix.to_owned() }
-    }
-
-    /// What is ahead in the folder, also where the configuration names another suffix, or none, by now.
-    fn find(load: &Load<'_>, at: &OwnedFd) -> Step<Option<Self>> {
-        if let Some((_, suffix)) = load.with {
-            let ahead = Self::of(load, suffix);
-            if let Look::File(_) = seen(at, &ahead.own)? {
-                return Ok(Some(ahead));
-            }
-        }
-        if !load.resumed {
-            return Ok(None);
-        }
-        let found = after(WITH, find_name(at, &own_name(load.handover, "with")))?;
-        let suffix = found.and_then(|suffix| String::from_utf8(suffix).ok());
-        Ok(suffix.map(|suffix| Self::of(load, &suffix)))
-    }
-}
-
-/// What went ahead of the file, in the folder `at`, follows it to its target, or is removed as it is. Where the file did
-/// not go after all it goes back: a sidecar would be missing there. A trigger only if it was given after the file that
-/// stands there now, for it would say of it that it is whole.
-fn settle_with(load: &Load<'_>, at: &OwnedFd, ended: Ended) -> Step<Ended> {
-    let Some(ahead) = Ahead::find(load, at)? else { return Ok(ended) };
-    let h = load.handover;
-    let goes_back = match ended {
-        // What stands here must not be taken for a file without it.
-        Ended::Failed { fault, .. } => return Ok(Ended::Failed { fault, moved: true }),
-        Ended::Taken(_) => return Ok(ended),
-        Ended::Done { doubt: None, .. } => false,
-        Ended::Done { .. } | Ended::Changed(_) | Ended::Gone => true,
-    };
-    if goes_back {
-        let folder = match load.root.open_folder(h.path.parent().as_ref()) {
-            Ok(folder) => Some(folder),
-            Err(Errno::NOENT | Errno::NOTDIR) => None,
-            Err(e) => return after("the file's folder", Err(e)),
-        };
-        if let Some(folder) = folder
-            && belongs_back(load, (at, &ahead), &folder, &ended)?
-            && bring_back(load, (at, &ahead.own), (&folder, &handover::beside(&h.path, &ahead.suffix)))?
-        {
-            return Ok(ended);
-        }
-    }
-    match &h.to {
-        Some((_, target)) => after(WITH, put_back(at, &ahead.own, at, &handover::beside(target, &ahead.suffix)))?,
-        None => after(WITH, remove(at, &ahead.own).and_then(|()| sync_folder(at)))?,
-    }
-    Ok(ended)
-}
-
-/// Whether what is ahead belongs to what stands at the path now. Of a file that somebody took alone it is put back only
-/// where it would be removed: it would steer the next file of the name.
-fn belongs_back(load: &Load<'_>, (at, ahead): (&OwnedFd, &Ahead), folder: &OwnedFd, ended: &Ended) -> Step<bool> {
-    let is_sidecar = ahead.suffix == sidecar::SUFFIX;
-    match (seen(at, &ahead.own)?, seen(folder, load.handover.path.file_name())?) {
-        (Look::File(paper), Look::File(file)) => Ok(is_sidecar || paper.mtime_ns >= file.mtime_ns),
-        (Look::File(_), _) => Ok(is_sidecar && load.handover.to.is_none() && matches!(ended, Ended::Gone)),
-        _ => Ok(false),
-    }
-}
-
-/// Whether it is back; another one may be there already, or the very one of which it is a copy.
-fn bring_back(load: &Load<'_>, (at, own): (&OwnedFd, &[u8]), (folder, name): (&OwnedFd, &[u8])) -> Step<bool> {
-    if seen(folder, name)? != Look::Absent {
-        let copied = is_copied(load, (folder, name), (at, own))?;
-        return if copied { after(WITH, remove(at, own)).map(|()| true) } else { Ok(false) };
-    }
-    match put(at, own, folder, name) {
-        Ok(()) => {}
-        Err(Errno::EXIST) => return Ok(false),
-        Err(Errno::XDEV | Errno::OPNOTSUPP | Errno::MLINK) => {
-            let draft = own_name(load.handover, "back");
-            after("an old draft", remove(folder, &draft))?;
-            let copied = scan::open_in(at, own).and_then(|file| copy(&file, folder, &draft, load.stop));
-            let placed = copied.map_err(|e| errno(&e)).and_then(|_| put(folder, &draft, folder, name));
-            after("an old draft", remove(folder, &draft))?;
-            match placed {
-                Ok(()) => after(WITH, sync_folder(folder).and_then(|()| remove(at, own)))?,
-                Err(Errno::EXIST) => return Ok(false),
-                Err(e) => return after(WITH, Err(e)),
-            }
-        }
-        Err(e) => return after(WITH, Err(e)),
-    }
-    after(WITH, sync_folder(folder).and_then(|()| sync_folder(at)))?;
-    Ok(true)
 }
 
 /// The next name that is free with all that may lie beside it.
@@ -445,7 +344,7 @@ fn take_away(load: &Load<'_>, folder: &OwnedFd) -> Step<bool> {
     if is_it(load, &seen(folder, &aside)?) {
         if h.to.is_none() {
             // First, so that as long as it is ahead the file was not removed by us.
-            settle_with(load, folder, Ended::Done { with: Vec::new(), doubt: None })?;
+            ahead::follow(load, folder)?;
         }
         after("removing the original", remove(folder, &aside))?;
         crash::at(Point::HandoverRemoved);
@@ -595,78 +494,13 @@ fn finish(load: &Load<'_>, folder: Option<&OwnedFd>, to: &OwnedFd, with: Vec<Rel
     Ok(Ended::Done { with, doubt: None })
 }
 
-/// What goes with the file goes first, to a name of ours in the folder `to`: a trigger that is left behind could be taken
-/// for that of the next file of the name, half written.
-fn take_with(load: &Load<'_>, folder: &OwnedFd, to: &OwnedFd) -> Step<Vec<RelPath>> {
-    let Some((path, suffix)) = load.with else { return Ok(Vec::new()) };
-    let (name, own) = (path.file_name(), Ahead::of(load, suffix).own);
-    let Look::File(stat) = seen(folder, name)? else { return Ok(Vec::new()) };
-    if seen(to, &own)? != Look::Absent && !is_copied(load, (folder, name), (to, &own))? {
-        // An earlier one is ahead, and this one was given since: both go.
-        settle_with(load, to, Ended::Done { with: Vec::new(), doubt: None })?;
-    }
-    let moved =
-        if before(WITH, keeps_name_of(to, folder, name))? { Err(Errno::XDEV) } else { take(folder, name, to, &own) };
-    match moved {
-        Ok(()) => {}
-        Err(Errno::NOENT) if seen(to, &own)? == Look::Absent => return Ok(Vec::new()),
-        Err(Errno::NOENT) => {}
-        // The copy of an earlier try.
-        Err(Errno::EXIST) => leave_copied(load, (folder, name, &stat), (to, &own))?,
-        Err(Errno::XDEV | Errno::OPNOTSUPP | Errno::MLINK) => {
-            let draft = own_name(load.handover, "trigger");
-            after("an old draft", remove(to, &draft))?;
-            let copied = scan::open_in(folder, name).and_then(|file| copy(&file, to, &draft, load.stop));
-            if let Err(error) = copied {
-                after("an old draft", remove(to, &draft))?;
-                return before(WITH, Err(errno(&error)));
-            }
-            let placed = put(to, &draft, to, &own);
-            after("an old draft", remove(to, &draft))?;
-            match placed {
-                Ok(()) | Err(Errno::EXIST) => {}
-                Err(e) => return moving(WITH, e),
-            }
-            leave_copied(load, (folder, name, &stat), (to, &own))?;
-        }
-        Err(e) => return moving(WITH, e),
-    }
-    crash::at(Point::HandoverTrigger);
-    Ok(vec![path.clone()])
-}
-
-/// Whether both hold the same; what is gone by now holds nothing else, and what cannot be read is no copy.
-fn is_copied(load: &Load<'_>, (folder, name): (&OwnedFd, &[u8]), (to, own): (&OwnedFd, &[u8])) -> Step<bool> {
-    let read = |folder: &OwnedFd, name: &[u8]| match scan::open_in(folder, name) {
-        Err(e) if e.kind() == std::io::ErrorKind::InvalidInput => Ok(Err(())),
-        Err(e) if matches!(errno(&e), Errno::ACCESS | Errno::PERM | Errno::LOOP) => Ok(Err(())),
-        file => read_again(load, WITH, file).map(Ok),
-    };
-    Ok(match (read(folder, name)?, read(to, own)?) {
-        (Ok(here), Ok(there)) => here.is_none() || here == there,
-        _ => false,
-    })
-}
-
-/// Removes what goes with the file where a copy of it is ahead. One that was given meanwhile waits for the next try.
-fn leave_copied(
-    load: &Load<'_>,
-    (folder, name, stat): (&OwnedFd, &[u8], &Stat),
-    (to, own): (&OwnedFd, &[u8]),
-) -> Step<()> {
-    if !is_copied(load, (folder, name), (to, own))? {
-        return Err(unknown(WITH, "it is being written".to_owned()));
-    }
-    if is_there(folder, name, stat) { after(WITH, remove(folder, name)) } else { Ok(()) }
-}
-
 /// A delete.
 fn removed(load: &Load<'_>) -> Step<Ended> {
-    let Some(folder) = source_folder(load)? else {
+    let Some(folder) = source_folder(load, load.resumed)? else {
         return Ok(if load.resumed { unseen(load) } else { Ended::Gone });
     };
     let ended = remove_it(load, &folder).unwrap_or_else(|ended| ended);
-    settle_with(load, &folder, ended)
+    ahead::settle(load, &folder, ended)
 }
 
 fn remove_it(load: &Load<'_>, folder: &OwnedFd) -> Step<Ended> {
@@ -688,7 +522,7 @@ fn remove_it(load: &Load<'_>, folder: &OwnedFd) -> Step<Ended> {
         }
     }
     checked(load, folder)?;
-    let with = take_with(load, folder, folder)?;
+    let with = ahead::take_with(load, folder, folder)?;
     crash::at(Point::HandoverChecked);
     if take_away(load, folder)? {
         return Ok(Ended::Done { with, doubt: None });

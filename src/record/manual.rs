@@ -169,8 +169,8 @@ pub fn retry(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, now: UnixMillis) -> 
 }
 
 /// Ends the holds that a person has looked at, and lets the deletes that this person has counted go past the budget.
-/// `root-replaced` ends for the folder that `stands` at the path and for no other that may come there: the mirror's own
-/// goes on to be known, and only a strange one takes its place. Returns the holds that ended.
+/// `root-replaced` ends for the folder that `stands` at the path, the mirror's own or a strange one, and for no other that
+/// may come there. Returns the holds that ended.
 pub fn release(
     tx: &Tx<'_>,
     mirror: MirrorId,
@@ -188,7 +188,7 @@ pub fn release(
     for code in &ended {
         match code {
             HoldCode::RootReplaced => {
-                if let Some(stands) = stands.filter(|stands| !row.identity.is_some_and(|own| own.is_same_as(stands))) {
+                if let Some(stands) = stands {
                     tx.set_identity(mirror, Some(stands))?;
                 }
             }

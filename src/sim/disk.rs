@@ -221,8 +221,8 @@ impl Disk {
         fs::read(self.place().join(path)).unwrap()
     }
 
-    /// Whether a file of which `is` says so, by path, content and whether its folder could be listed, could be seen from `from` on by whoever decides at
-    /// `at`, after a last look: while the disk was at its place, and still at `at`, or for `least` milliseconds without a
+    /// Whether a file of which `is` says so, by path, content and whether its folder could be listed, could be seen from
+    /// `from` on by whoever decides at `at`, after a last look: while the disk was at its place, and still at `at`, or for `least` milliseconds without a
     /// gap in which somebody could look.
     pub fn was_there(&self, from: i64, at: i64, least: i64, is: impl Fn(&str, &str, bool) -> bool) -> bool {
         let mut begin = None;

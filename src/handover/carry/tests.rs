@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::core::model::{AttachmentId, HandoverId, HandoverKind, HandoverState, MirrorId, ParkCode};
+use crate::core::sidecar;
 use crate::scan::open_root;
 use crate::types::ContentHash;
 
