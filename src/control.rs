@@ -17,7 +17,7 @@ use crate::core::compare::Class;
 use crate::core::model::{HoldCode, MirrorId, RootIdentity};
 use crate::core::sidecar::Beside;
 use crate::crash::{self, Point};
-use crate::fatal::Fatal;
+use crate::fatal::{Fatal, FatalKind};
 use crate::host::time;
 use crate::journal::{Journal, JournalError};
 use crate::passes::{Looked, Ticket};
@@ -102,15 +102,15 @@ pub struct Stands {
 ///
 /// # Errors
 /// There is none that can be opened.
-pub async fn stands(path: &Path) -> Result<Stands, String> {
+pub async fn stands(path: &Path) -> Result<Stands, Fatal> {
     let folder = path.to_owned();
     let looked = crate::host::blocking(move || {
         let root = scan::open_root(&folder)?;
         let empty = std::fs::read_dir(&folder).is_ok_and(|mut entries| entries.next().is_none());
         Ok(Stands { root: root.identity(), empty })
     });
-    let looked = looked.await.map_err(|error| error.to_string())?;
-    looked.map_err(|fault: scan::RootFault| format!("{}: {fault}", path.display()))
+    let looked = looked.await.map_err(|error| Fatal::temporary(error.to_string()))?;
+    looked.map_err(|fault: scan::RootFault| Fatal::person(format!("{}: {fault}", path.display())))
 }
 
 /// Where the daemon on this journal listens.
@@ -123,8 +123,8 @@ pub fn socket_path(journal: &Path) -> PathBuf {
 /// Asks the daemon. `None`: none runs on this journal.
 ///
 /// # Errors
-/// Why there was no answer, in words.
-pub async fn ask(journal: &Path, request: &Request) -> Result<Option<Reply>, String> {
+/// What the daemon will not do, or why there was no answer.
+pub async fn ask(journal: &Path, request: &Request) -> Result<Option<Reply>, Fatal> {
     let path = socket_path(journal);
     let stream = match UnixStream::connect(&path).await {
         Ok(stream) => stream,
@@ -133,22 +133,24 @@ pub async fn ask(journal: &Path, request: &Request) -> Result<Option<Reply>, Str
             if matches!(error.kind(), NotFound | ConnectionRefused) {
                 return Ok(None);
             }
-            return Err(format!("the daemon's socket {} cannot be reached: {error}", path.display()));
+            let text = format!("the daemon's socket {} cannot be reached: {error}", path.display());
+            return Err(Fatal::temporary(text));
         }
     };
     let exchange = async {
         let (read, mut write) = stream.into_split();
-        let mut line = serde_json::to_vec(request).map_err(|e| e.to_string())?;
+        let mut line = serde_json::to_vec(request)?;
         line.push(b'\n');
-        write.write_all(&line).await.map_err(|e| e.to_string())?;
+        write.write_all(&line).await?;
         let mut answer = String::new();
-        BufReader::new(read.take(LONGEST_LINE)).read_line(&mut answer).await.map_err(|e| e.to_string())?;
-        serde_json::from_str::<Result<Reply, String>>(&answer).map_err(|e| e.to_string())?
+        BufReader::new(read.take(LONGEST_LINE)).read_line(&mut answer).await?;
+        Ok::<_, std::io::Error>(serde_json::from_str::<Result<Reply, Fatal>>(&answer)?)
     };
     match time::timeout(PATIENCE, exchange).await {
-        Ok(Ok(reply)) => Ok(Some(reply)),
-        Ok(Err(error)) => Err(format!("the daemon did not do it: {error}")),
-        Err(_) => Err("the daemon did not answer within 30 s; look at its log".to_owned()),
+        Ok(Ok(Ok(reply))) => Ok(Some(reply)),
+        Ok(Ok(Err(Fatal { kind, text }))) => Err(Fatal { kind, text: format!("the daemon did not do it: {text}") }),
+        Ok(Err(error)) => Err(Fatal::temporary(format!("the daemon gave no answer ({error}); look at its log"))),
+        Err(_) => Err(Fatal::temporary("the daemon did not answer within 30 s; look at its log".to_owned())),
     }
 }
 
@@ -173,28 +175,27 @@ pub async fn offline(config: &Config, request: &Request) -> Result<Reply, Fatal>
     };
     let closed = crate::host::blocking(move || journal.close()).await;
     drop(closed);
-    reply?.map_err(Fatal::usage)
+    reply?
 }
 
 /// The folder that a release is to accept as the mirror's: the very one that the person was shown, and still there.
 /// A disk can come back or go while a person types. Found before the transaction, which must not wait for a disk.
-async fn accepted(request: &Request, mirrors: &[Arc<Mirror>]) -> Result<Option<RootIdentity>, String> {
+async fn accepted(request: &Request, mirrors: &[Arc<Mirror>]) -> Result<Option<RootIdentity>, Fatal> {
     let Request::Release { mirror: name, holds, root: shown, .. } = request else { return Ok(None) };
     if !holds.iter().any(|code| code == HoldCode::RootReplaced.as_str()) {
         return Ok(None);
     }
     let Some(mirror) = mirrors.iter().find(|mirror| mirror.config.name == *name) else {
-        return Err(format!(
-            "the mirror `{name}` is not configured, so no folder can be its root: nothing was released"
-        ));
+        let text = format!("the mirror `{name}` is not configured, so no folder can be its root: nothing was released");
+        return Err(Fatal::person(text));
     };
-    let refused = |text: String| format!("{text}: nothing was released");
-    let found = stands(&mirror.config.path).await.map_err(refused)?.root;
+    let refused = |kind, text: &str| Fatal { kind, text: format!("{text}: nothing was released") };
+    let found = stands(&mirror.config.path).await.map_err(|fatal| refused(fatal.kind, &fatal.text))?.root;
     if shown.is_some_and(|shown| shown.is_same_as(&found)) {
         return Ok(Some(found));
     }
     let at = mirror.config.path.display();
-    Err(refused(format!("by now another folder stands at {at} than was shown")))
+    Err(refused(FatalKind::Person, &format!("by now another folder stands at {at} than was shown")))
 }
 
 /// One request in one transaction. The inner error is the asker's.
@@ -203,11 +204,11 @@ fn act(
     request: &Request,
     mirrors: &[Arc<Mirror>],
     stands: Option<&RootIdentity>,
-) -> Result<Result<Reply, String>, JournalError> {
+) -> Result<Result<Reply, Fatal>, JournalError> {
     let now = UnixMillis::now();
     let name = request.mirror();
     let Some(mirror) = tx.mirror_by_name(name)? else {
-        return Ok(Err(format!("the journal knows no mirror `{name}`")));
+        return Ok(Err(Fatal::usage(format!("the journal knows no mirror `{name}`"))));
     };
     match request {
         Request::Retry { paths, .. } => {
@@ -242,16 +243,18 @@ fn act(
         Request::Release { holds, count, .. } => {
             let gone = tx.waiting_deletes(mirror.id)?;
             if gone != *count {
-                return Ok(Err(format!("by now {gone} files are gone, not {count}: nothing was released, look again")));
+                let text = format!("by now {gone} files are gone, not {count}: nothing was released, look again");
+                return Ok(Err(Fatal::person(text)));
             }
             if let Some(hold) = mirror.holds.iter().find(|hold| !holds.iter().any(|shown| hold.code.as_str() == shown))
             {
-                return Ok(Err(format!("by now it is held by {} too: nothing was released, look again", hold.code)));
+                let text = format!("by now it is held by {} too: nothing was released, look again", hold.code);
+                return Ok(Err(Fatal::person(text)));
             }
             let shown: Vec<HoldCode> = holds.iter().filter_map(|code| HoldCode::parse(code)).collect();
             let ended = record::release(tx, mirror.id, &shown, stands, now)?;
             if ended.is_empty() {
-                return Ok(Err(format!("the mirror `{name}` is not held")));
+                return Ok(Err(Fatal::person(format!("the mirror `{name}` is not held any more"))));
             }
             let codes: Vec<&str> = ended.iter().map(|code| code.as_str()).collect();
             let text = format!("the hold {} of `{name}` is released", codes.join(" and "));
@@ -259,22 +262,24 @@ fn act(
         }
         // Nothing is written for them, and only a daemon can look.
         Request::Look { .. } | Request::Stands { .. } | Request::Weather => {
-            Ok(Err("no daemon runs that could look".to_owned()))
+            Ok(Err(Fatal::temporary("no daemon runs that could look".to_owned())))
         }
         Request::Verify { deep, .. } => {
             truth::run::begin(tx, mirror.id, *deep, true, now)?;
             Ok(Ok(Reply { done: 1, ..Reply::default() }))
         }
         Request::Repair { class, count, .. } => {
-            let Some(class) = Class::parse(class) else { return Ok(Err(format!("there is no class `{class}`"))) };
+            let Some(class) = Class::parse(class) else {
+                return Ok(Err(Fatal::usage(format!("there is no class `{class}`"))));
+            };
             let mut found = tx.differences(mirror.id, usize::MAX)?;
             found.retain(|d| d.class == class);
             if found.len() as u64 != *count {
                 let text = format!("there are {} of class {} now: compare again", found.len(), class.as_str());
-                return Ok(Err(text));
+                return Ok(Err(Fatal::person(text)));
             }
             if found.iter().any(|d| now.since(d.found_at) > FRESH) {
-                return Ok(Err("what was found is more than an hour old: compare again".to_owned()));
+                return Ok(Err(Fatal::person("what was found is more than an hour old: compare again".to_owned())));
             }
             let mut done = 0;
             for difference in &found {
@@ -351,16 +356,18 @@ async fn serve(world: Arc<World>, stream: UnixStream) {
     if !matches!(got, Ok(Ok(n)) if n > 0) {
         return;
     }
-    let answer: Result<Reply, String> = match serde_json::from_str::<Request>(&line) {
+    let answer = match serde_json::from_str::<Request>(&line) {
         Ok(Request::Look { mirror, ticket }) => Ok(look(&world, &mirror, ticket)),
         // Nor may the journal be asked: it may be what is the matter.
         Ok(Request::Weather) => Ok(Reply { weather: Some(world.weather.told()), ..Reply::default() }),
         Ok(Request::Stands { mirror }) => match world.mirrors.iter().find(|one| one.config.name == mirror) {
             Some(one) => stands(&one.config.path).await.map(|found| Reply { stands: Some(found), ..Reply::default() }),
-            None => Err(format!("there is no mirror `{mirror}`")),
+            None => Err(Fatal::person(format!("there is no mirror `{mirror}` in its configuration"))),
         },
         Ok(request) => perform(&world, &request).await,
-        Err(error) => Err(format!("not a request: {error}")),
+        Err(error) => {
+            Err(Fatal::person(format!("not a request that this version knows ({error}): restart the daemon")))
+        }
     };
     if let Ok(mut text) = serde_json::to_vec(&answer) {
         text.push(b'\n');
@@ -370,12 +377,11 @@ async fn serve(world: Arc<World>, stream: UnixStream) {
 }
 
 /// Does what a person asks for, and lets the loops see it.
-pub async fn perform(world: &World, request: &Request) -> Result<Reply, String> {
+pub async fn perform(world: &World, request: &Request) -> Result<Reply, Fatal> {
     crash::at(Point::ControlHeard);
     let (asked, mirrors) = (request.clone(), world.mirrors.clone());
     let stands = accepted(request, &mirrors).await?;
-    let answer = world.journal.write(move |tx| act(tx, &asked, &mirrors, stands.as_ref())).await;
-    let answer = answer.map_err(|error| error.to_string())?;
+    let answer = world.journal.write(move |tx| act(tx, &asked, &mirrors, stands.as_ref())).await?;
     crash::at(Point::ControlDone);
     after(world, request).await;
     answer

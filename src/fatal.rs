@@ -1,9 +1,12 @@
-//! Why a command cannot go on.
+//! Why a command cannot go on. The daemon answers in the same terms what it will not do.
+
+use serde::{Deserialize, Serialize};
 
 use crate::journal::JournalError;
 
 /// What kind of end it is; the command line turns it into an exit code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum FatalKind {
     /// The request itself is wrong.
     Usage,
@@ -14,7 +17,7 @@ pub enum FatalKind {
 }
 
 /// The end of a command, in words for the user.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, Serialize, Deserialize)]
 #[error("{text}")]
 pub struct Fatal {
     pub kind: FatalKind,

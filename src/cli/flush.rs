@@ -217,8 +217,11 @@ impl Wait<'_> {
     async fn ask_daemon(&mut self) -> Result<Option<String>, Failed> {
         for batch in self.batches.iter_mut().filter(|batch| batch.looked != Looked::Whole) {
             let request = Request::Look { mirror: batch.config.name.clone(), ticket: batch.ticket };
-            let asked = tokio::time::timeout(PATIENCE, control::ask(&self.config.journal_path, &request));
-            match asked.await.unwrap_or_else(|_| Err("the daemon does not answer; look at its log".to_owned())) {
+            let asked = tokio::time::timeout(PATIENCE, control::ask(&self.config.journal_path, &request)).await;
+            let Ok(answer) = asked else {
+                return Ok(Some("the daemon does not answer; look at its log".to_owned()));
+            };
+            match answer {
                 Ok(Some(reply)) => {
                     let Some((ticket, looked)) = reply.pass else {
                         let text = format!("the daemon does not know the mirror {}", batch.config.name);
@@ -229,7 +232,7 @@ impl Wait<'_> {
                     batch.ticket = Some(ticket);
                 }
                 Ok(None) => return Ok(Some("the daemon does not run any more".to_owned())),
-                Err(text) => return Ok(Some(text)),
+                Err(fatal) => return Ok(Some(fatal.text)),
             }
         }
         Ok(None)

@@ -13,6 +13,7 @@ use super::{context, logging, retry};
 use crate::config::{Config, DeletePolicy};
 use crate::control::{self, Request};
 use crate::core::model::{HoldCode, RootIdentity};
+use crate::fatal::Fatal;
 use crate::journal::Journal;
 use crate::types::UnixMillis;
 
@@ -116,12 +117,15 @@ fn root_to_accept(
     let request = Request::Stands { mirror: mirror.name.clone() };
     let looked = runtime.block_on(async {
         match control::ask(&config.journal_path, &request).await? {
-            Some(reply) => reply.stands.ok_or_else(|| "the daemon is of another version: restart it".to_owned()),
+            Some(reply) => {
+                let old = || Fatal::person("the daemon is of another version: restart it".to_owned());
+                reply.stands.ok_or_else(old)
+            }
             None => control::stands(&mirror.root).await,
         }
     });
-    let stands = looked.map_err(|text| {
-        Failed::new(Exit::Person, format!("{}; nothing was released", plain(&text)))
+    let stands = looked.map_err(|Fatal { kind, text }| {
+        Failed::from(Fatal { kind, text: format!("{}; nothing was released", plain(&text)) })
             .hint("only a folder that the daemon can open can be accepted; if it is not the right one, bring that back, and the hold ends by itself")
     })?;
     let own = mirror.row.as_ref().and_then(|row| row.identity).is_some_and(|own| own.is_same_as(&stands.root));

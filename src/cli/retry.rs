@@ -53,10 +53,9 @@ pub fn run(args: &Args, config: Option<&Path>, out: &mut Out) -> Ended {
 
 /// Asks the daemon; without one, does it here.
 pub async fn send(config: &Config, request: &Request) -> Result<Reply, Failed> {
-    match control::ask(&config.journal_path, request).await {
-        Ok(Some(reply)) => Ok(reply),
-        Ok(None) => Ok(Box::pin(control::offline(config, request)).await?),
-        Err(text) => Err(Failed::new(Exit::Temporary, text)),
+    match control::ask(&config.journal_path, request).await? {
+        Some(reply) => Ok(reply),
+        None => Ok(Box::pin(control::offline(config, request)).await?),
     }
 }
 

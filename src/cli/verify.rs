@@ -233,10 +233,8 @@ async fn by_daemon(args: &Args, config: &Config, wanted: &[String]) -> Result<Ou
             continue;
         }
         let request = Request::Verify { mirror: name.clone(), deep: args.deep };
-        let asked = control::ask(&config.journal_path, &request).await;
-        match asked.map_err(|text| Failed::new(Exit::Temporary, text))? {
-            Some(_) => {}
-            None => return Err(Failed::new(Exit::Temporary, "the daemon has just stopped; try again")),
+        if control::ask(&config.journal_path, &request).await?.is_none() {
+            return Err(Failed::new(Exit::Temporary, "the daemon has just stopped; try again"));
         }
         let mut told = Lines::new(args.quiet);
         let mut trouble_since: Option<Instant> = None;

@@ -9,6 +9,7 @@ use super::disk::{Deed, Disk};
 use super::stage::{End, Stage};
 use crate::control;
 use crate::core::model::{EventKind, HoldCode};
+use crate::fatal::FatalKind;
 use crate::journal::EventFilter;
 
 #[test]
@@ -61,11 +62,11 @@ fn a_release_accepts_the_root_that_was_shown_and_no_other() {
         let shown = process.release(0);
         disk.act(&Deed::Mount);
         let refused = control::perform(&world, &shown).await.unwrap_err();
-        assert!(refused.contains("another folder") && refused.contains("nothing was released"), "{refused}");
+        assert!(refused.text.contains("another folder") && refused.text.contains("nothing was released"), "{refused}");
         assert_eq!(codes(), [HoldCode::RootReplaced]);
 
         let shown = process.release(0);
-        control::perform(&world, &shown).await?;
+        control::perform(&world, &shown).await.map_err(|fatal| fatal.text)?;
         disk.act(&away);
         process.pass(60 * MINUTE).await?;
         assert_eq!(
@@ -77,14 +78,15 @@ fn a_release_accepts_the_root_that_was_shown_and_no_other() {
         let shown = process.release(0);
         std::fs::remove_dir(stage.root()).unwrap();
         let refused = control::perform(&world, &shown).await.unwrap_err();
-        assert!(refused.contains("no such folder") && refused.contains("nothing was released"), "{refused}");
+        assert!(refused.text.contains("no such folder") && refused.text.contains("nothing was released"), "{refused}");
         std::fs::create_dir(stage.root()).unwrap();
         let refused = control::perform(&world, &shown).await.unwrap_err();
-        assert!(refused.contains("another folder"), "made anew: {refused}");
+        assert!(refused.text.contains("another folder"), "made anew: {refused}");
+        assert_eq!(refused.kind, FatalKind::Person);
 
         // Accepted in earnest; that nothing is left in it is another matter.
         process.pass(MINUTE).await?;
-        control::perform(&world, &process.release(0)).await?;
+        control::perform(&world, &process.release(0)).await.map_err(|fatal| fatal.text)?;
         process.pass(60 * MINUTE).await?;
         assert_eq!((codes(), visible()), (vec![HoldCode::RootEmptied, HoldCode::DeleteBudget], 3));
         Ok(())

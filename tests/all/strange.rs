@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::Shutdown;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -202,4 +202,36 @@ fn no_line_at_the_control_socket_does_harm() {
     stage.assert_settled(daemon);
     stage.assert_no_errors();
     stage.assert_equal();
+}
+
+/// The kinds of refusal are met only in races, so the daemon is played here: what a command says and ends with.
+#[test]
+fn what_the_daemon_will_not_do_ends_with_the_code_of_its_kind() {
+    let stage = Stage::new();
+    stage.write("a.txt", "a");
+    assert!(stage.run(&["sync"]).status.success());
+    let socket = stage.dir.path().join("state/journal.db.sock");
+    for (answer, code, text) in [
+        (r#"{"Err":{"kind":"person","text":"look again"}}"#, 78, "the daemon did not do it: look again"),
+        (r#"{"Err":{"kind":"temporary","text":"the disk is full"}}"#, 75, "the disk is full"),
+        (r#"{"Err":"words of an older version"}"#, 75, "the daemon gave no answer"),
+        ("", 75, "the daemon gave no answer"),
+    ] {
+        let listener = UnixListener::bind(&socket).unwrap();
+        let refused = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let (mut stream, _) = listener.accept().unwrap();
+                BufReader::new(&stream).read_until(b'\n', &mut Vec::new()).unwrap();
+                stream.write_all(answer.as_bytes()).unwrap();
+            });
+            let refused = stage.run(&["retry", "--all"]);
+            // Where nothing asked, the one above would wait for ever.
+            drop(UnixStream::connect(&socket));
+            refused
+        });
+        fs::remove_file(&socket).unwrap();
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(code), "{answer}: {said}");
+        assert!(said.contains(text), "{answer}: {said}");
+    }
 }
