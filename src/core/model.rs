@@ -33,7 +33,12 @@ impl Stat {
     /// Whether both show the same content as far as `stat` can tell: a change of ctime alone (a rename, a
     /// change of owner) is none (L9).
     pub fn same_content_as(&self, other: &Stat) -> bool {
-        (self.dev, self.inode, self.size, self.mtime_ns) == (other.dev, other.inode, other.size, other.mtime_ns)
+        self.dev == other.dev && self.same_but_for_device(other)
+    }
+
+    /// The same, also where a boot or another mount has given the disk another number.
+    pub fn same_but_for_device(&self, other: &Stat) -> bool {
+        (self.inode, self.size, self.mtime_ns) == (other.inode, other.size, other.mtime_ns)
     }
 }
 

@@ -210,7 +210,7 @@ pub fn decide(seen: &Seen, target: Result<&Target, &Unrouted>, known: &Known, ru
 
 /// Whether the file that was at the path is known to be gone, and this is not that file come back.
 fn is_another(known: &Known, stat: &Stat) -> bool {
-    known.row.as_ref().is_some_and(|row| row.absent_since.is_some() && !row.stat.same_content_as(stat))
+    known.row.as_ref().is_some_and(|row| row.absent_since.is_some() && !row.stat.same_but_for_device(stat))
 }
 
 /// Whether a look at a present file of this row can only end in [`Step::Nothing`]: the fast path of a pass over

@@ -24,7 +24,7 @@ use super::disk::{
     copy, is_refusal, keeps_names, make_folder, own_name, put, put_back, remove, sync_folder, take, write_new,
 };
 use crate::core::handover;
-use crate::core::model::Handover;
+use crate::core::model::{Handover, Stat};
 use crate::crash::{self, Point};
 use crate::scan::{self, Look, ReadFault, Root};
 use crate::types::{ContentHash, RelPath, UnixMillis};
@@ -114,12 +114,52 @@ fn errno(error: &std::io::Error) -> Errno {
 }
 
 /// Carries it out, or on.
-pub(super) fn carry(load: &Load<'_>) -> Ended {
-    let ended = match load.store {
-        Some(store) => stored(load, store),
-        None => removed(load),
-    };
+pub(super) fn carry(load: Load<'_>) -> Ended {
+    let known = if load.resumed { renumbered(&load) } else { Ok(None) };
+    let ended = known.and_then(|known| {
+        let load = Load { handover: known.as_ref().unwrap_or(load.handover), ..load };
+        match load.store {
+            Some(store) => stored(&load, store),
+            None => removed(&load),
+        }
+    });
     ended.unwrap_or_else(|ended| ended)
+}
+
+/// The hand-over with the device number that its file has by now, if a boot or another mount gave its disk a new one:
+/// what is as it was in all else, and holds what was read, is the file. The original first, for a copy of it on another
+/// disk may look the same.
+fn renumbered(load: &Load<'_>) -> Step<Option<Handover>> {
+    let h = load.handover;
+    let mut found = None;
+    if let Some(folder) = source_folder(load, true)? {
+        found = number_in(load, &folder, [h.path.file_name(), &own_name(h, "gone")])?;
+    }
+    if let (None, Some(store), Some((_, target))) = (found, load.store, &h.to) {
+        match store.open_folder(target.parent().as_ref()) {
+            Ok(to) => found = number_in(load, &to, [&own_name(h, "move"), target.file_name()])?,
+            Err(Errno::NOENT | Errno::NOTDIR) => {}
+            Err(e) => return after("the folder it goes to", Err(e)),
+        }
+    }
+    let number = found.filter(|number| *number != h.stat.dev);
+    Ok(number.map(|dev| Handover { stat: Stat { dev, ..h.stat }, ..h.clone() }))
+}
+
+/// The device number of the file, if one of the names in the folder is its.
+fn number_in(load: &Load<'_>, folder: &OwnedFd, names: [&[u8]; 2]) -> Step<Option<u64>> {
+    let h = load.handover;
+    for name in names {
+        let Look::File(now) = seen(folder, name)? else { continue };
+        if !now.same_but_for_device(&h.stat) {
+            continue;
+        }
+        let known = now.dev == h.stat.dev || h.hash.is_none();
+        if known || read_again(load, AGAIN, scan::open_in(folder, name))? == h.hash {
+            return Ok(Some(now.dev));
+        }
+    }
+    Ok(None)
 }
 
 /// The folder of the file; `None` when it is gone. `moved`: what an error says of the file.
@@ -497,7 +537,7 @@ fn finish(load: &Load<'_>, folder: Option<&OwnedFd>, to: &OwnedFd, with: Vec<Rel
 /// A delete.
 fn removed(load: &Load<'_>) -> Step<Ended> {
     let Some(folder) = source_folder(load, load.resumed)? else {
-        return Ok(if load.resumed { unseen(load) } else { Ended::Gone });
+        return Ok(if load.resumed { unseen() } else { Ended::Gone });
     };
     let ended = remove_it(load, &folder).unwrap_or_else(|ended| ended);
     ahead::settle(load, &folder, ended)
@@ -510,9 +550,8 @@ fn remove_it(load: &Load<'_>, folder: &OwnedFd) -> Step<Ended> {
     if load.resumed {
         match seen(folder, &aside)? {
             Look::Absent => match seen(folder, name)? {
-                // A boot may have given its disk another number.
-                Look::File(now) if now.inode == h.stat.inode => {}
-                _ => return Ok(unseen(load)),
+                Look::File(now) if (now.dev, now.inode) == (h.stat.dev, h.stat.inode) => {}
+                _ => return Ok(unseen()),
             },
             _ => {
                 let gone = take_away(load, folder)?;
@@ -531,10 +570,7 @@ fn remove_it(load: &Load<'_>, folder: &OwnedFd) -> Step<Ended> {
 }
 
 /// Removed by us, or by somebody else in the same moment: either way it is delivered, and what stands at the path now may
-/// not replace it. On another disk than the file was seen on it is only not here: its own may come back with it.
-fn unseen(load: &Load<'_>) -> Ended {
-    if load.root.identity().dev != load.handover.stat.dev {
-        return Ended::Gone;
-    }
+/// not replace it.
+fn unseen() -> Ended {
     Ended::Done { with: Vec::new(), doubt: Some("the last stop came while it was removed; it was gone afterwards") }
 }

@@ -32,7 +32,7 @@ use crate::host::time::{self, Instant};
 use crate::host::{self, random};
 use crate::journal::{JournalError, Reader, View};
 use crate::pulse::Pulse;
-use crate::record::{self, Order, Wanted};
+use crate::record::{self, Order, Remains, Wanted};
 use crate::scan::{self, Look, Root, RootFault};
 use crate::types::{RelPath, UnixMillis};
 use crate::world::{Mirror, World};
@@ -304,16 +304,16 @@ impl HandoverLoop {
     }
 
     /// Records how a batch ended and does what follows. Whether it is worth looking for more at once.
-    async fn record(&mut self, ended: Vec<(Order, Ended)>) -> Result<bool, JournalError> {
+    async fn record(&mut self, ended: Vec<(Order, bool, Ended)>) -> Result<bool, JournalError> {
         let mut news = Vec::with_capacity(ended.len());
         let mut fault = None;
-        for (order, end) in &ended {
+        for (order, resumed, end) in &ended {
             match end {
                 Ended::Failed { fault: found, .. } if found.wide => fault = Some(found.text.clone()),
                 Ended::Done { .. } | Ended::Changed(_) | Ended::Gone | Ended::Taken(_) | Ended::Failed { .. } => {}
             }
             self.tell(&order.handover, end);
-            news.push((order.handover.id, order.handover.tries, Outcome::of(end)));
+            news.push((order.handover.id, order.handover.tries, Outcome::of(end, *resumed)));
         }
         let looks: Vec<bool> = self
             .world
@@ -325,7 +325,7 @@ impl HandoverLoop {
             .await?;
         crash::at(Point::HandoverRecorded);
         self.world.work.notify_one();
-        for ((order, end), look) in ended.iter().zip(looks) {
+        for ((order, _, end), look) in ended.iter().zip(looks) {
             if look {
                 self.mirror.bell.touch(order.handover.path.clone());
             }
@@ -394,17 +394,19 @@ impl HandoverLoop {
 /// An end as the journal takes it.
 enum Outcome {
     Done(Vec<RelPath>, Option<&'static str>),
-    Cancelled(&'static str, bool),
+    Cancelled(&'static str, Remains),
     Taken(RelPath),
     Failed(String, bool),
 }
 
 impl Outcome {
-    fn of(end: &Ended) -> Self {
+    /// `resumed`: an earlier try may have had the file away from its path already.
+    fn of(end: &Ended, resumed: bool) -> Self {
         match end {
             Ended::Done { with, doubt } => Self::Done(with.clone(), *doubt),
-            Ended::Changed(why) => Self::Cancelled(why, true),
-            Ended::Gone => Self::Cancelled("the file was gone", false),
+            Ended::Changed(why) if resumed => Self::Cancelled(why, Remains::Doubtful),
+            Ended::Changed(why) => Self::Cancelled(why, Remains::Changed),
+            Ended::Gone => Self::Cancelled("the file was gone", Remains::Gone),
             Ended::Taken(target) => Self::Taken(target.clone()),
             Ended::Failed { fault, moved } => Self::Failed(fault.text.clone(), *moved),
         }
@@ -420,7 +422,7 @@ impl Outcome {
     ) -> Result<bool, JournalError> {
         match self {
             Self::Done(with, doubt) => record::done(tx, id, with, *doubt, now),
-            Self::Cancelled(why, again) => record::cancelled(tx, id, why, *again, now).map(|()| true),
+            Self::Cancelled(why, remains) => record::cancelled(tx, id, why, *remains, now).map(|()| true),
             Self::Taken(target) => record::name_taken(tx, id, target).map(|()| false),
             Self::Failed(text, moved) => {
                 let pause = retry::delay(tries, None, random());
@@ -579,7 +581,7 @@ fn carry_all(
     stores: &Stores,
     orders: Vec<(Order, bool)>,
     stop: &dyn Fn() -> bool,
-) -> Result<Vec<(Order, Ended)>, JournalError> {
+) -> Result<Vec<(Order, bool, Ended)>, JournalError> {
     let mut ended = Vec::with_capacity(orders.len());
     for (order, resumed) in orders {
         let h = &order.handover;
@@ -592,8 +594,8 @@ fn carry_all(
         let with = with.filter(|(path, _)| path.file_name().len() <= handover::LONGEST_NAME);
         let paper = papers::paper(reader, (mirror, instance), &order)?;
         let store = h.to.as_ref().and_then(|(folder, _)| stores.get(folder));
-        let end = carry::carry(&Load { root, store, handover: h, resumed, with, paper, stop });
-        ended.push((order, end));
+        let end = carry::carry(Load { root, store, handover: h, resumed, with, paper, stop });
+        ended.push((order, resumed, end));
     }
     Ok(ended)
 }

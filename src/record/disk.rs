@@ -135,10 +135,7 @@ fn apply(
         }
         Step::Missing => {
             let mut row = row();
-            row.absent_since = Some(now);
-            row.note = Some("gone here before its hand-over, not by casedrop; what is attached stays".to_owned());
-            let detail = json!({ "text": "gone here, not by casedrop; nothing at Connect follows from it" });
-            note(tx, now, of, None, EventKind::Absent, detail)?;
+            missing(tx, &mut row, now)?;
             tx.put_file(&row)
         }
         Step::Depart => {
@@ -325,6 +322,14 @@ fn arrived(tx: &Tx<'_>, row: &mut FileRow, view: &Known, stat: &Stat, now: UnixM
     }
     row.stat = *stat;
     note(tx, now, (row.mirror, &row.path), None, EventKind::Seen, json!({ "size": stat.size }))
+}
+
+/// A delivered file is gone before its hand-over (`mode = "ingest"`).
+pub(super) fn missing(tx: &Tx<'_>, row: &mut FileRow, now: UnixMillis) -> Result<()> {
+    row.absent_since = Some(now);
+    row.note = Some("gone here before its hand-over, not by casedrop; what is attached stays".to_owned());
+    let detail = json!({ "text": "gone here, not by casedrop; nothing at Connect follows from it" });
+    note(tx, now, (row.mirror, &row.path), None, EventKind::Absent, detail)
 }
 
 /// The file's life at its path ends: nothing at Connect follows from it, and what comes there later is another file.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::disk::missing;
 use super::{Result, announce_delete, note, set_verdict};
 use crate::core::handover::{self, Due, Policy};
 use crate::core::model::{
@@ -48,7 +49,7 @@ pub fn begin(
         let open = tx.open_handover(mirror, &path)?;
         let Some(due) = handover::due(&row, &attachments, policy, now) else {
             if let Some(open) = open.filter(|open| open.state == HandoverState::Waiting) {
-                cancelled(tx, open.id, "no longer due", false, now)?;
+                cancelled(tx, open.id, "no longer due", Remains::Same, now)?;
             }
             continue;
         };
@@ -81,7 +82,7 @@ pub fn begin(
             }
             open => {
                 if let Some(open) = open {
-                    cancelled(tx, open.id, "another hand-over takes its place", false, now)?;
+                    cancelled(tx, open.id, "another hand-over takes its place", Remains::Same, now)?;
                 }
                 next.id = tx.add_handover(&next)?;
             }
@@ -121,7 +122,7 @@ pub fn no_longer_due(
         return Ok(());
     };
     let due = is_due(tx, mirror, path, policy, now)?;
-    if due.is_none() { cancelled(tx, open.id, "no longer due", false, now) } else { Ok(()) }
+    if due.is_none() { cancelled(tx, open.id, "no longer due", Remains::Same, now) } else { Ok(()) }
 }
 
 /// What is to be done with the file of this path by now.
@@ -230,9 +231,22 @@ pub fn name_taken(tx: &Tx<'_>, id: HandoverId, target: &RelPath) -> Result<()> {
     tx.put_handover(&h)
 }
 
-/// The file is not what was to be handed over, or it is gone: nothing of the hand-over is left. With `again` the file
-/// is read anew, also where its `stat` does not show a change.
-pub fn cancelled(tx: &Tx<'_>, id: HandoverId, why: &str, again: bool, now: UnixMillis) -> Result<()> {
+/// What is known of the path where a hand-over ended without handing over its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remains {
+    /// Nothing new.
+    Same,
+    /// The file is read anew, also where its `stat` does not show a change.
+    Changed,
+    /// The same; and the file may have been away by an earlier try of ours, so what stands there now may be another one.
+    Doubtful,
+    /// No file was there: what comes later is another one.
+    Gone,
+}
+
+/// The file is not what was to be handed over, or it is gone: nothing of the hand-over is left. What is not certainly a
+/// new version of that file replaces nothing.
+pub fn cancelled(tx: &Tx<'_>, id: HandoverId, why: &str, remains: Remains, now: UnixMillis) -> Result<()> {
     let Some(mut h) = tx.handover(id)?.filter(|h| h.ended_at.is_none()) else { return Ok(()) };
     h.state = HandoverState::Cancelled;
     h.ended_at = Some(now);
@@ -240,25 +254,31 @@ pub fn cancelled(tx: &Tx<'_>, id: HandoverId, why: &str, again: bool, now: UnixM
     h.last_error = Some(why.to_owned());
     tx.put_handover(&h)?;
     let Some(mut row) = tx.file(h.mirror, &h.path)? else { return Ok(()) };
-    if again {
+    if row.note.as_deref().is_some_and(|note| note.starts_with(h.kind.as_str())) {
+        row.note = None;
+    }
+    if matches!(remains, Remains::Changed | Remains::Doubtful) {
         let detail = json!({ "text": why, "handover": h.kind });
         note(tx, now, (h.mirror, &h.path), h.attachment, EventKind::HandoverFailed, detail)?;
         if matches!(row.verdict, Verdict::Attached | Verdict::Parked(_)) {
             set_verdict(&mut row, Verdict::Settling, None, now);
-            return tx.put_file(&row);
         }
     }
-    if row.note.as_deref().is_some_and(|note| note.starts_with(h.kind.as_str())) {
-        row.note = None;
-        tx.put_file(&row)?;
+    match remains {
+        Remains::Same | Remains::Changed => {}
+        Remains::Doubtful => drop(row.absent_since.get_or_insert(now)),
+        Remains::Gone if row.absent_since.is_none() => missing(tx, &mut row, now)?,
+        Remains::Gone => {}
     }
-    Ok(())
+    tx.put_file(&row)
 }
 
 /// The file of the path is gone, and its row with it: no hand-over of it waits any more.
 pub(super) fn forgotten(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, now: UnixMillis) -> Result<()> {
     match tx.open_handover(mirror, path)? {
-        Some(open) if open.state == HandoverState::Waiting => cancelled(tx, open.id, "the file was gone", false, now),
+        Some(open) if open.state == HandoverState::Waiting => {
+            cancelled(tx, open.id, "the file was gone", Remains::Same, now)
+        }
         _ => Ok(()),
     }
 }

@@ -31,8 +31,8 @@ pub use ending::{
     LISTING_GRACE, approved, delete_failed, deleted, failed, rejected, still_unsure, sweep_found, swept, vanished,
 };
 pub use handover::{
-    Order, Wanted, begin as begin_handover, cancelled, done, handover_failed, handovers_wait, is_due, name_taken,
-    no_longer_due, whole,
+    Order, Remains, Wanted, begin as begin_handover, cancelled, done, handover_failed, handovers_wait, is_due,
+    name_taken, no_longer_due, whole,
 };
 pub use keep::{Kept, Sending, keep, sending_delete};
 pub use manual::{known_mirrors, recover, recover_file, release, rest, retry};

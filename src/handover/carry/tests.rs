@@ -62,7 +62,7 @@ impl Place {
         let paper = Some((".note", b"paper".to_vec())).filter(|_| store.is_some());
         let beside = self.with.map(|suffix| (RelPath::new(format!("in/a.txt{suffix}").into_bytes()).unwrap(), suffix));
         let with = beside.as_ref().map(|(path, suffix)| (path, *suffix));
-        carry(&Load { root: &root, store, handover: &self.handover, resumed, with, paper, stop: &|| false })
+        carry(Load { root: &root, store, handover: &self.handover, resumed, with, paper, stop: &|| false })
     }
 }
 
@@ -411,23 +411,58 @@ fn what_went_ahead_of_a_file_that_somebody_took_is_not_lost_and_steers_no_other(
 }
 
 #[test]
-fn a_delete_that_goes_on_on_a_disk_of_another_number_concludes_nothing_from_it() {
-    // A boot numbered the disk anew: the file is there, and is read before it goes.
+fn a_boot_that_numbered_the_disk_anew_makes_no_other_file_of_it() {
+    for (kind, aside) in [
+        (HandoverKind::Delete, false),
+        (HandoverKind::Delete, true),
+        (HandoverKind::Archive, false),
+        (HandoverKind::Archive, true),
+    ] {
+        let mut place = Place::new(kind);
+        place.handover.stat.dev += 1;
+        if kind == HandoverKind::Archive {
+            // The copy from another file system is in its place.
+            fs::create_dir(place.dir.path().join("store/in")).unwrap();
+            fs::write(place.store("a.txt"), "content").unwrap();
+        }
+        if aside {
+            fs::rename(place.root("a.txt"), place.root(".casedrop-7-0.gone")).unwrap();
+        }
+        let ended = place.carry(true);
+        assert!(matches!(ended, Ended::Done { doubt: None, .. }), "{kind} {aside}: {ended:?}");
+        assert_eq!(fs::read_dir(place.dir.path().join("root/in")).unwrap().count(), 0, "{kind} {aside}");
+    }
+    // The move within one file system, before it was named.
+    let mut place = Place::new(HandoverKind::Archive);
+    place.handover.stat.dev += 1;
+    fs::create_dir(place.dir.path().join("store/in")).unwrap();
+    fs::rename(place.root("a.txt"), place.store(".casedrop-7-0.move")).unwrap();
+    assert!(matches!(place.carry(true), Ended::Done { doubt: None, .. }));
+    assert_eq!((read(&place.root("a.txt")), read(&place.store("a.txt"))), ("-".into(), "content".into()));
+}
+
+#[test]
+fn another_content_behind_the_same_stat_is_not_the_file_of_a_renumbered_disk() {
     let mut place = Place::new(HandoverKind::Delete);
     place.handover.stat.dev += 1;
-    assert!(matches!(place.carry(true), Ended::Changed(_)));
+    place.handover.hash = Some(ContentHash([7; 32]));
+    assert!(matches!(place.carry(true), Ended::Done { doubt: Some(_), .. }));
     assert_eq!(read(&place.root("a.txt")), "content");
-    // Another disk, which a person took for the mirror's: the file may come back with its own, and was not removed.
-    for other in [None, Some("of another disk")] {
+}
+
+#[test]
+fn what_came_after_a_delete_of_ours_stays_whatever_its_inode_and_number_are() {
+    for (renumbered, same_inode) in [(false, false), (true, false), (false, true), (true, true)] {
         let mut place = Place::new(HandoverKind::Delete);
-        place.handover.stat.dev += 1;
-        fs::rename(place.root("a.txt"), place.dir.path().join("own")).unwrap();
-        if let Some(content) = other {
-            fs::write(place.root("a.txt"), content).unwrap();
+        place.handover.stat.dev += u64::from(renumbered);
+        if same_inode {
+            fs::write(place.root("a.txt"), "the next scan").unwrap();
+        } else {
+            fs::rename(place.root("a.txt"), place.dir.path().join("gone")).unwrap();
+            fs::write(place.root("a.txt"), "the next scan").unwrap();
         }
-        assert!(matches!(place.carry(true), Ended::Gone), "{other:?}");
-        assert_eq!(read(&place.root("a.txt")), other.unwrap_or("-"));
-        fs::remove_dir_all(place.dir.path().join("root/in")).unwrap();
-        assert!(matches!(place.carry(true), Ended::Gone), "{other:?}");
+        let ended = place.carry(true);
+        assert!(matches!(ended, Ended::Done { doubt: Some(_), .. } | Ended::Changed(_)), "{ended:?}");
+        assert_eq!(read(&place.root("a.txt")), "the next scan");
     }
 }

@@ -159,3 +159,30 @@ fn a_step_of_the_clock_puts_no_hand_over_off_whichever_clock_its_next_try_was_se
         });
     }
 }
+
+#[test]
+fn what_stands_at_the_path_after_a_doubtful_hand_over_replaces_nothing_unless_it_is_the_file_itself() {
+    for (remains, replaced) in [(Remains::Changed, true), (Remains::Doubtful, false), (Remains::Gone, false)] {
+        on_journal(move |w| {
+            let old = w.bring("f", 3, Stage::Approved)?;
+            let there = w.row("f")?.unwrap().stat;
+            cancelled(w.tx, begun(w, "f")?.handover.id, "why", remains, w.now())?;
+            let step = arrive(w, "f", Stat { inode: 9, ..stat(4, 77) }, 4)?;
+            assert!(matches!(step, Step::Queue { .. }), "{step:?}");
+            let new = w.attempt("f")?.id;
+            w.go(new, Stage::Approved)?;
+            let left = if replaced { Stage::Deleting } else { Stage::Approved };
+            assert_eq!((w.stage(old)?, w.stage(new)?), (left, Stage::Approved), "{remains:?}");
+
+            // The file itself, on a disk that has another number by now.
+            let id = w.bring("g", 3, Stage::Approved)?;
+            let own = Stat { dev: there.dev + 1, ..w.row("g")?.unwrap().stat };
+            cancelled(w.tx, begun(w, "g")?.handover.id, "why", remains, w.now())?;
+            let step = arrive(w, "g", own, 3)?;
+            assert!(matches!(step, Step::Refresh { .. }), "{remains:?}: {step:?}");
+            assert_eq!((w.verdict("g")?.as_str(), w.stage(id)?), ("attached", Stage::Approved));
+            assert_eq!(w.row("g")?.unwrap().absent_since, None);
+            Ok(())
+        });
+    }
+}
