@@ -101,6 +101,8 @@ struct State {
     at_work: bool,
     /// Every two folders lie on file systems of their own.
     apart: bool,
+    /// Boots that numbered the disks anew.
+    renumbered: u64,
     killed: Option<&'static str>,
     death: Arc<Notify>,
 }
@@ -156,6 +158,7 @@ impl Host {
             kill_at_step: None,
             at_work: false,
             apart: false,
+            renumbered: 0,
             killed: None,
             death: Arc::default(),
         };
@@ -208,6 +211,12 @@ impl Host {
     /// From now on no name can be moved from one folder to another.
     pub fn set_apart(&self, apart: bool) {
         with(|state| state.apart = apart);
+    }
+
+    /// The process was killed for the so-many-th time: every third time with the host, and the boot numbers the disks
+    /// anew.
+    pub fn boot_after(&self, kills: u64) {
+        with(|state| state.renumbered += u64::from(kills.is_multiple_of(3)));
     }
 
     /// Kills the process where it stands.
@@ -479,6 +488,11 @@ pub fn disk_answer() -> Result<(), Errno> {
 pub fn are_apart(one: impl AsFd, other: impl AsFd) -> bool {
     let folder = |fd| rustix::fs::fstat(fd).map(|stat| (stat.st_dev, stat.st_ino));
     with(|state| state.apart) == Some(true) && folder(one.as_fd()) != folder(other.as_fd())
+}
+
+/// The number that the disk has by now.
+pub fn device(number: u64) -> u64 {
+    number + with(|state| state.renumbered).unwrap_or(0)
 }
 
 /// A file that is being sent is about to be read.

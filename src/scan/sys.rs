@@ -73,6 +73,8 @@ fn look(fd: impl AsFd, name: &CStr, flags: AtFlags) -> Result<Seen, Errno> {
     let fd = fd.as_fd();
     let x = retry_on_intr(|| statx(fd, name, flags, MASK))?;
     let dev = makedev(x.stx_dev_major, x.stx_dev_minor);
+    #[cfg(test)]
+    let dev = simulated::device(dev);
     Ok(Seen {
         kind: FileType::from_raw_mode(u32::from(x.stx_mode)),
         stat: Stat {

@@ -237,6 +237,7 @@ impl Sim {
             match end {
                 End::Killed(moment) => {
                     report.kills += 1;
+                    self.stage.host.boot_after(report.kills);
                     report.moving += u64::from(moment.starts_with("handover."));
                 }
                 End::Stopped => {}

@@ -275,7 +275,10 @@ impl Sim {
                 Ok(())
             });
             match end {
-                End::Killed(_) => report.kills += 1,
+                End::Killed(_) => {
+                    report.kills += 1;
+                    self.stage.host.boot_after(report.kills);
+                }
                 End::Stopped => {}
                 // A person takes away what is left of the journal.
                 End::Gave(_) if self.clear_half() => {}
