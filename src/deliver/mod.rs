@@ -7,6 +7,7 @@
 mod complete;
 mod convert;
 mod delete;
+mod past;
 mod sweep;
 mod upload;
 

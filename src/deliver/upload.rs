@@ -8,7 +8,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{complete, convert};
+use super::{complete, convert, past};
 use crate::aws::{self, Failure, Grant, Next, StartRequest};
 use crate::config;
 use crate::core::model::{Attachment, ParkCode, Stat, Verdict, Version};
@@ -81,29 +81,38 @@ async fn send(
     let begin = move |tx: &Tx<'_>| {
         let now = UnixMillis::now();
         // Routed in the transaction that begins the attempt: what is sent is what the journal says.
-        let Ok(routed) = of.route(tx, &wanted, &named)? else { return Ok(Ok(Begun::Changed)) };
+        let Ok(routed) = of.route(tx, &wanted, &named)? else {
+            return Ok(Ok((Begun::Changed, false)));
+        };
         let bytes = converted.map_or(stat.size, |version| version.size);
         if let Some(refusal) = record::preflight(tx, (of.id, &wanted), &routed.target, bytes, &limits, now)? {
             return Ok(Err(refusal));
         }
         let to = (&routed.target, &routed.extras);
-        match &converted {
-            None => record::begin(tx, of.id, &wanted, &stat, to, token, now).map(Ok),
-            sent => record::begin_converted(tx, (of.id, &wanted), &stat, to, sent.as_ref(), token, now).map(Ok),
-        }
+        let begun = match &converted {
+            None => record::begin(tx, of.id, &wanted, &stat, to, token, now)?,
+            sent => record::begin_converted(tx, (of.id, &wanted), &stat, to, sent.as_ref(), token, now)?,
+        };
+        let is_new = matches!(&begun, Begun::Attempt(attempt) if past::is_new(tx, attempt)?);
+        Ok(Ok((begun, is_new)))
     };
-    let begun = world.journal.write(begin).await?;
-    let mut attachment = match begun {
+    let (begun, is_new) = match world.journal.write(begin).await? {
         Err(refusal) => {
             let (file, note) = (world.show(path), (!world.hide_names).then_some(refusal.note.as_str()));
             tracing::warn!(file, code = %refusal.code, note, "parked without a call: {}", refusal.code.remedy());
             return Ok(());
         }
-        Ok(Begun::Attempt(attachment)) => *attachment,
-        Ok(Begun::NotNow) => return Ok(()),
-        Ok(Begun::Changed) => return look_again(world, mirror, path).await,
+        Ok(begun) => begun,
+    };
+    let mut attachment = match begun {
+        Begun::Attempt(attachment) => *attachment,
+        Begun::NotNow => return Ok(()),
+        Begun::Changed => return look_again(world, mirror, path).await,
     };
     crash::at(Point::UploadBegun);
+    if is_new && !past::is_clear(world, mirror, &attachment).await? {
+        return Ok(());
+    }
     let Some((file_id, grant)) = start(world, mirror, &attachment, (&beside, converted)).await? else {
         return Ok(());
     };

@@ -84,7 +84,7 @@ impl Tx<'_> {
     /// # Errors
     /// `OtherRoot` when it is known at another root (invariant 20).
     pub fn ensure_mirror(&self, name: &str, root: &[u8]) -> Result<MirrorRow, JournalError> {
-        self.change("INSERT INTO mirror (name, root) VALUES (?1, ?2) ON CONFLICT DO NOTHING", (name, root))?;
+        self.change("INSERT INTO mirror (name, root, young) VALUES (?1, ?2, 1) ON CONFLICT DO NOTHING", (name, root))?;
         let row =
             self.mirror_by_name(name)?.ok_or_else(|| JournalError::NotFound { what: format!("mirror `{name}`") })?;
         if row.root != root {
@@ -169,6 +169,11 @@ impl Tx<'_> {
             "UPDATE mirror SET scanned_at = ?2 WHERE id = ?1",
             (mirror, at),
         )
+    }
+
+    /// Nothing is unknown any more of what the mirror attached before this journal began.
+    pub fn set_grown(&self, mirror: MirrorId) -> Result<(), JournalError> {
+        self.change("UPDATE mirror SET young = 0 WHERE id = ?1 AND young = 1", [mirror]).map(drop)
     }
 
     /// Records what the watcher reports of itself.

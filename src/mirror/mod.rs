@@ -325,6 +325,7 @@ impl MirrorLoop {
             .journal
             .write(move |tx| {
                 record::keep_time(tx, crate::clock::read().as_ref())?;
+                record::grow(tx, id)?;
                 tx.set_scanned(id, now)
             })
             .await?;

@@ -193,6 +193,7 @@ pub fn release(
                 }
             }
             HoldCode::AllChanged => tx.set_changes_released(mirror, true)?,
+            HoldCode::JournalRebuilt => tx.set_grown(mirror)?,
             _ => {}
         }
         tx.end_hold(mirror, *code)?;

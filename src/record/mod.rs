@@ -20,7 +20,7 @@ mod tests;
 mod time;
 mod truth;
 
-pub use adopt::{adopt, adopted, adopted_here};
+pub use adopt::{adopt, adopted, adopted_here, grow, not_started};
 pub use attempt::{
     Begun, Course, begin, begin_converted, completed, give_up, look_again, start_failed, started, stored, try_again,
     waiting,

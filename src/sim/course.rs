@@ -39,10 +39,21 @@ pub enum Step {
     Retry,
     /// A person releases the holds of one mirror.
     Release { mirror: usize },
-    /// The process ends, and its journal is lost: all of it, or all but its write-ahead log.
-    Lose { half: bool, killed: bool },
+    /// The process ends, and its journal is lost.
+    Lose { what: Lost, killed: bool },
     /// A person stops the process and rebuilds the journal.
     Adopt,
+}
+
+/// What is lost of a journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lost {
+    /// The database; its lock file stays and tells that there was one.
+    Database,
+    /// The database without its write-ahead log, which stays too.
+    Half,
+    /// Every trace of it.
+    Everything,
 }
 
 /// What is read and sent at a time.
@@ -104,7 +115,10 @@ pub fn steps(seed: u64) -> Vec<Step> {
         put(0, Step::Service { kinds: vec![CUT], one_in: 2 }, &mut dice);
     }
     if dice.one_in(6) {
-        let lose = Step::Lose { half: dice.one_in(4), killed: dice.one_in(2) };
+        let lose = Step::Lose {
+            what: *dice.pick(&[Lost::Database, Lost::Half, Lost::Everything, Lost::Everything]),
+            killed: dice.one_in(2),
+        };
         let at = put(begun, lose, &mut dice);
         if !dice.one_in(4) {
             put(at + 1, Step::Adopt, &mut dice);

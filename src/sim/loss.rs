@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use casedrop_sandbox::FileStatus;
 
+use super::course::Lost;
 use super::run::Sim;
 use super::stage::End;
 use crate::adopt::{Fate, Plan, Session};
@@ -16,6 +17,9 @@ use crate::world::Mirror;
 /// After this, what is open at Connect will never be complete, and an adoption comes to its end.
 const NEVER_COMPLETES: Duration = Duration::from_secs(21 * 60);
 
+/// How long an attachment may not be listed yet.
+const LISTING: Duration = Duration::from_secs(61);
+
 impl Sim {
     fn beside_journal(&self, suffix: &str) -> std::ffi::OsString {
         let mut path = self.config().journal_path.into_os_string();
@@ -23,14 +27,21 @@ impl Sim {
         path
     }
 
-    /// The journal is gone, as after an accident; its lock file stays and tells that there was one. With `half`, the
-    /// write-ahead log stays too.
-    pub(super) fn lose_journal(&self, half: bool) {
-        let suffixes: &[&str] = if half { &["", "-shm"] } else { &["", "-wal", "-shm"] };
+    /// The journal is gone, as after an accident.
+    pub(super) fn lose_journal(&self, what: Lost) {
+        let suffixes: &[&str] = match what {
+            Lost::Half => &["", "-shm"],
+            Lost::Database => &["", "-wal", "-shm"],
+            Lost::Everything => &["", "-wal", "-shm", ".lock", ".sock"],
+        };
         for suffix in suffixes {
             drop(std::fs::remove_file(self.beside_journal(suffix)));
         }
-        self.half.set(half);
+        if what == Lost::Everything {
+            // Only Connect knows, and it may list late what was attached last.
+            self.stage.host.pass(LISTING);
+        }
+        self.half.set(what == Lost::Half);
         self.to_rebuild.set(true);
         self.judge.lost();
     }

@@ -299,9 +299,9 @@ impl Sim {
             }
             match between.get() {
                 Some(Step::Restart { config }) => self.number.set(*config),
-                Some(Step::Lose { half, .. }) => {
+                Some(Step::Lose { what, .. }) => {
                     self.losses.set(self.losses.get() + 1);
-                    self.lose_journal(*half);
+                    self.lose_journal(*what);
                 }
                 Some(Step::Adopt) => {
                     report.lives += 1;
@@ -486,6 +486,11 @@ impl Sim {
                 }
             }
             self.judge.look(&self.stage.sandbox.ledger());
+            if self.to_rebuild.get() {
+                // Lost with every trace, and nothing came that would have asked: nobody knows.
+                let ledger = self.stage.sandbox.ledger();
+                self.folders.iter().for_each(|folder| self.judge.gave_up(folder.name, &ledger));
+            }
             broken.borrow_mut().extend(self.verdict(process, foreign));
             Ok(())
         });
@@ -517,6 +522,10 @@ impl Sim {
         counts.iter().all(|(word, count)| *count == 0 || !open.contains(word))
             && [Stage::Started, Stage::Stored, Stage::Completed, Stage::Deleting].into_iter().all(none)
             && reader.unsure(1).unwrap().is_empty()
+            && process.engine.world.mirrors.iter().all(|mirror| {
+                let state = reader.verification(mirror.id).unwrap();
+                state.is_none_or(|state| state.began_at.is_none())
+            })
             && process.engine.is_quiet()
     }
 }

@@ -20,9 +20,6 @@ use crate::types::{CaseArn, ContentHash, FileId};
 
 /// Ids that one status call takes (SERVICE.md 1.1).
 const PAGE: usize = 100;
-/// How often a question is asked while its answer is a passing failure: half an hour with the pauses between.
-const TRIES: u32 = 12;
-
 /// What is on a case.
 #[derive(Debug, Clone, Default)]
 pub struct Listing {
@@ -33,6 +30,9 @@ pub struct Listing {
 
 /// Something to do between two questions: say what happens, keep a share of the quota free.
 pub trait Manners: Send {
+    /// How often a question is asked while its answer is a passing failure: half an hour with the pauses between.
+    const TRIES: u32 = 12;
+
     /// Called before each question.
     fn before(&mut self) -> impl Future<Output = ()> + Send;
 
@@ -41,8 +41,9 @@ pub trait Manners: Send {
 }
 
 /// Asks until there is an answer or a failure that does not pass.
-async fn patiently<T, F>(manners: &mut impl Manners, mut question: impl FnMut() -> F) -> Result<T, Failure>
+async fn patiently<T, M, F>(manners: &mut M, mut question: impl FnMut() -> F) -> Result<T, Failure>
 where
+    M: Manners,
     F: Future<Output = Result<T, Failure>> + Send,
 {
     let mut tries = 0;
@@ -54,7 +55,7 @@ where
         };
         let passing = matches!(failure.next, Next::Retry | Next::Throttled | Next::Offline | Next::Renew);
         tries += 1;
-        if !passing || tries >= TRIES {
+        if !passing || tries >= M::TRIES {
             return Err(failure);
         }
         let pause = retry::delay(tries, failure.hint, random());

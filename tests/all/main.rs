@@ -37,6 +37,7 @@ mod lessons;
 mod mirror;
 mod mounts;
 mod output;
+mod past;
 mod preflight;
 mod protocols;
 mod readme;

@@ -27,7 +27,7 @@ use super::error::JournalError;
 use super::rows;
 use crate::core::clock::Reading;
 use crate::core::model::{Hold, MirrorId, MirrorRow, Verdict};
-use crate::types::UnixMillis;
+use crate::types::{CaseArn, UnixMillis};
 
 /// Files per verdict in the order of `Verdict::WORDS`, zeros included.
 pub type Counts = [(&'static str, u64); Verdict::WORDS.len()];
@@ -134,6 +134,23 @@ impl View {
     pub fn mirror_by_name(&self, name: &str) -> Result<Option<MirrorRow>, JournalError> {
         let row = self.one(&format!("SELECT {} FROM mirror WHERE name = ?1", rows::MIRROR), [name], rows::mirror)?;
         row.map(|row| self.with_holds(row)).transpose()
+    }
+
+    /// Whether the mirror may have attached files before this journal began.
+    pub fn is_young(&self, mirror: MirrorId) -> Result<bool, JournalError> {
+        Ok(self.one("SELECT young FROM mirror WHERE id = ?1", [mirror], |row| row.get(0))? == Some(true))
+    }
+
+    /// Whether this journal knows of a file that the mirror has or had on the case.
+    pub fn has_met(&self, mirror: MirrorId, case: &CaseArn) -> Result<bool, JournalError> {
+        let sql = "SELECT 1 FROM attachment WHERE mirror = ?1 AND case_arn = ?2 AND file_id IS NOT NULL LIMIT 1";
+        Ok(self.one(sql, (mirror, case), |_| Ok(()))?.is_some())
+    }
+
+    /// Whether this journal knows of a file of the mirror that agents could see.
+    pub fn has_delivered(&self, mirror: MirrorId) -> Result<bool, JournalError> {
+        let sql = "SELECT 1 FROM attachment WHERE mirror = ?1 AND stage = 'approved' LIMIT 1";
+        Ok(self.one(sql, [mirror], |_| Ok(()))?.is_some())
     }
 
     /// Whether a healthy folder has stood at this root of this mirror.

@@ -1,0 +1,131 @@
+//! A journal that was lost with every trace of it: it looks like a first run, and only Connect knows better (L30).
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::Duration;
+
+use casedrop_sandbox::{DEMO_CASE_ID, Fault, FaultKind, FileStatus, NewCase, Op, SeededFile};
+
+use crate::common::{Stage, sha256, text};
+
+/// Removes the folder of the journal with all that is in it.
+fn lose_every_trace(stage: &Stage) {
+    fs::remove_dir_all(stage.journal().parent().unwrap()).unwrap();
+}
+
+fn attached() -> Stage {
+    let mut stage = Stage::new();
+    stage.mirror.push_str("rescan = \"1s\"\n");
+    for n in 0..3 {
+        stage.write(&format!("{n}.txt"), format!("content {n}"));
+    }
+    stage.sync();
+    stage
+}
+
+#[test]
+fn invariant_19_what_was_attached_before_a_journal_without_traces_is_not_attached_again() {
+    let stage = attached();
+    let (before, changes) = (stage.sandbox.ledger(), stage.changes().len());
+    lose_every_trace(&stage);
+    let output = stage.run(&["sync"]);
+    assert_eq!(output.status.code(), Some(78), "{}", text(&output));
+    let shown = text(&output);
+    assert!(shown.contains("has 3 attachments with this mirror's tags") && shown.contains("casedrop adopt"), "{shown}");
+    assert_eq!((stage.hold().as_str(), stage.changes().len()), ("journal-rebuilt", changes));
+
+    // The next start knows it from the journal.
+    let daemon = stage.daemon();
+    daemon.wait_ready();
+    stage.wait_passes();
+    assert!(daemon.stop().success());
+    assert_eq!((stage.hold().as_str(), stage.changes().len()), ("journal-rebuilt", changes));
+
+    let output = stage.run(&["adopt", "--yes"]);
+    assert!(output.status.success(), "{}", text(&output));
+    stage.sync();
+    assert_eq!((stage.hold().as_str(), stage.changes().len()), ("", changes));
+    assert_eq!(stage.sandbox.ledger(), before);
+
+    // All is known from now on, and no case is asked again.
+    let asked = stage.count(Op::SearchRelatedItems);
+    stage.write("new.txt", "new");
+    stage.sync();
+    assert_eq!((stage.verdict("new.txt").as_str(), stage.count(Op::SearchRelatedItems)), ("attached", asked));
+}
+
+#[test]
+fn a_person_can_have_all_of_it_attached_anew() {
+    let stage = attached();
+    lose_every_trace(&stage);
+    assert_eq!(stage.run(&["sync"]).status.code(), Some(78));
+    let output = stage.run(&["release", "drop", "--count", "0"]);
+    assert!(output.status.success(), "{}", text(&output));
+    stage.sync();
+    assert_eq!((stage.hold().as_str(), stage.sandbox.ledger().len()), ("", 6));
+}
+
+#[test]
+fn what_is_not_the_mirrors_holds_nothing_up() {
+    let stage = Stage::new();
+    stage.sandbox.seed_foreign_file(DEMO_CASE_ID, "a.txt", b"of an agent").unwrap();
+    let tags = |mirror: &str| -> BTreeMap<String, String> {
+        [("mirror", mirror), ("path", "a.txt"), ("sha256", &sha256(b"x")), ("attempt", "t")]
+            .map(|(key, value)| (format!("casedrop:{key}"), value.to_owned()))
+            .into()
+    };
+    let seed = |mirror, status| SeededFile {
+        case_id: DEMO_CASE_ID.to_owned(),
+        file_name: "seeded.txt".to_owned(),
+        content: b"x".to_vec(),
+        tags: tags(mirror),
+        status,
+        age: Duration::from_secs(3_600),
+    };
+    // Of another mirror; refused, so that nobody sees it; never completed, and never will be.
+    for (mirror, status) in
+        [("other", FileStatus::Approved), ("drop", FileStatus::Rejected), ("drop", FileStatus::Processing)]
+    {
+        stage.sandbox.seed_file(&seed(mirror, status)).unwrap();
+    }
+    stage.write("a.txt", "a");
+    stage.sync();
+    assert_eq!((stage.hold().as_str(), stage.verdict("a.txt").as_str()), ("", "attached"));
+}
+
+#[test]
+fn each_case_is_asked_once_and_only_while_the_mirror_is_young() {
+    let mut stage = Stage::new();
+    stage.case = "case_from = '^(?<case_id>[^/]+)/'".to_owned();
+    let ids: Vec<String> =
+        (0..3).map(|n| stage.sandbox.add_case(NewCase::titled(format!("case {n}"))).case_id).collect();
+    for (id, n) in ids.iter().take(2).flat_map(|id| (0..5).map(move |n| (id, n))) {
+        stage.write(&format!("{id}/{n}.txt"), format!("{n} of {id}"));
+    }
+    stage.sync();
+    assert_eq!(stage.count(Op::SearchRelatedItems), 2);
+    // A pass that finds all of it attached.
+    stage.sync();
+    stage.write(&format!("{}/new.txt", ids[2]), "new");
+    stage.sync();
+    assert_eq!((stage.count(Op::SearchRelatedItems), stage.ours().len()), (2, 11));
+}
+
+#[test]
+fn a_question_that_is_not_answered_sends_nothing() {
+    let stage = Stage::new();
+    stage.write("a.txt", "a");
+    stage.sandbox.set_faults(vec![
+        Fault::nth(Op::SearchRelatedItems, 1, FaultKind::Throttle { retry_after: None }),
+        Fault::nth(Op::SearchRelatedItems, 2, FaultKind::LostReply),
+        Fault::nth(Op::SearchRelatedItems, 3, FaultKind::AccessDenied),
+    ]);
+    let output = stage.run(&["sync"]);
+    assert_eq!((output.status.code(), stage.changes().len()), (Some(1), 0), "{}", text(&output));
+    assert_eq!(stage.verdict("a.txt"), "parked(access-denied)");
+    let why = text(&stage.run(&["why", "a.txt"]));
+    assert!(why.contains("SearchRelatedItems"), "{why}");
+    assert!(stage.run(&["retry", "--all"]).status.success());
+    stage.sync();
+    assert_eq!(stage.verdict("a.txt"), "attached");
+}
