@@ -7,9 +7,7 @@
 
 use std::time::Duration;
 
-use crate::adopt::Found;
-use crate::aws::{Failure, Next};
-use crate::core::adopt::{NEVER_COMPLETES, Standing};
+use crate::aws::{Failure, Next, RemoteFile};
 use crate::core::model::{Attachment, HoldCode, ParkCode};
 use crate::host::random;
 use crate::journal::{JournalError, Tx};
@@ -32,6 +30,11 @@ pub(super) async fn is_clear(world: &World, mirror: &Mirror, attempt: &Attachmen
         return Ok(true);
     }
     let id = attempt.id;
+    let not_started = move |tx: &Tx<'_>| record::not_started(tx, id, UnixMillis::now());
+    if mirror.is_held_by(HoldCode::JournalRebuilt) {
+        // By the answer that another one got meanwhile.
+        return world.journal.write(not_started).await.map(|()| false);
+    }
     let unknown = match on_case(world, attempt).await {
         Ok(listed) => unknown(world, mirror, listed).await?,
         Err(failure) if matches!(failure.next, Next::Park(code) if code != ParkCode::AccessDenied) => {
@@ -41,8 +44,9 @@ pub(super) async fn is_clear(world: &World, mirror: &Mirror, attempt: &Attachmen
         }
         Err(failure) => {
             world.failed_call(&failure, attempt);
-            // Of the start call, which was not made.
-            let failure = Failure { certain: true, ..failure };
+            // Certain of the start call, which was not made; and a conflict over a question is none over a name.
+            let next = if failure.next == Next::Conflict { Next::Retry } else { failure.next };
+            let failure = Failure { certain: true, next, ..failure };
             let write = move |tx: &Tx<'_>| record::start_failed(tx, id, &failure, random(), UnixMillis::now());
             return world.journal.write(write).await.map(|()| false);
         }
@@ -57,33 +61,25 @@ pub(super) async fn is_clear(world: &World, mirror: &Mirror, attempt: &Attachmen
          another one, or another casedrop has a mirror of this name"
     );
     mirror.begin_hold(&world.journal, HoldCode::JournalRebuilt, detail).await?;
-    world.journal.write(move |tx| record::not_started(tx, id, UnixMillis::now())).await?;
-    Ok(false)
+    world.journal.write(not_started).await.map(|()| false)
 }
 
-/// Every file on the case and how it stands there. An unknown case has none; the start call will say so.
-async fn on_case(world: &World, attempt: &Attachment) -> Result<Vec<(FileId, Found)>, Failure> {
+/// Every file on the case and what is said of it. An unknown case has none; the start call will say so.
+async fn on_case(world: &World, attempt: &Attachment) -> Result<Vec<(FileId, Option<RemoteFile>)>, Failure> {
     let listing = truth::listing(&world.aws, &attempt.case, &mut Once).await?;
-    let states = truth::states(&world.aws, &attempt.case, &listing.files, &mut Once).await?;
-    let known = states.into_iter().filter_map(|(file, remote)| Some((file.clone(), Found::new(&file, &remote?))));
-    Ok(known.collect())
-}
-
-/// Whether agents can see it, or may yet.
-fn is_open_or_visible(found: &Found) -> bool {
-    match found.standing {
-        Standing::Approved | Standing::Unknown => true,
-        Standing::Open => UnixMillis::now().since(UnixMillis(found.created_ms)) < NEVER_COMPLETES,
-        Standing::Rejected | Standing::Failed => false,
-    }
+    truth::states(&world.aws, &attempt.case, &listing.files, &mut Once).await
 }
 
 /// How many of them are the mirror's, and of no attempt of this journal, which may not know its FileIds yet.
-async fn unknown(world: &World, mirror: &Mirror, listed: Vec<(FileId, Found)>) -> Result<usize, JournalError> {
+/// However they ended: what was refused is not to be sent again either.
+async fn unknown(
+    world: &World,
+    mirror: &Mirror,
+    listed: Vec<(FileId, Option<RemoteFile>)>,
+) -> Result<usize, JournalError> {
     let ours: Vec<(FileId, ClientToken)> = listed
         .into_iter()
-        .filter(|(_, found)| is_open_or_visible(found))
-        .filter_map(|(file, found)| Some((file, tags::read(&found.tags)?)))
+        .filter_map(|(file, remote)| Some((file, tags::read(&remote?.tags)?)))
         .filter(|(_, origin)| origin.mirror == mirror.config.name)
         .map(|(file, origin)| (file, ClientToken::from_journal(origin.token)))
         .collect();
