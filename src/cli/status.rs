@@ -481,8 +481,11 @@ fn verification(compared: &Compared, now: UnixMillis) -> String {
     let found: Vec<String> = compared.differences.iter().map(|(class, n)| format!("{n} {class}")).collect();
     if !found.is_empty() {
         parts.push(format!("{}: see `casedrop verify`", found.join(", ")));
-    } else if compared.ended.is_some() {
+    } else if compared.ended.is_some() && compared.undecided == 0 {
         parts.push("all agree".to_owned());
+    }
+    if compared.ended.is_some() && compared.undecided > 0 {
+        parts.push(format!("{} without a certain answer", compared.undecided));
     }
     parts.join("; ")
 }

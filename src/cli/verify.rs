@@ -360,10 +360,10 @@ fn show(one: &Compared, out: &mut Out) -> Result<(), Failed> {
     let cases = if state.cases_done == 1 { "1 case".to_owned() } else { format!("{} cases", state.cases_done) };
     let depth = if state.deep { ", contents included" } else { "" };
     write!(out, "mirror {name}: {} on {cases} compared{depth}: ", files(state.last_files))?;
-    if differences.is_empty() {
-        writeln!(out, "all agree")?;
-    } else {
-        writeln!(out, "{} differ", differences.len())?;
+    match (differences.len(), state.last_undecided) {
+        (0, 0) => writeln!(out, "all agree")?,
+        (0, _) => writeln!(out, "none is known to differ")?,
+        (some, _) => writeln!(out, "{some} differ")?,
     }
     let mut by_class: BTreeMap<Class, Vec<&Difference>> = BTreeMap::new();
     for difference in differences {

@@ -142,7 +142,10 @@ fn a_young_attachment_or_a_single_odd_answer_proves_nothing() {
     let report = verify_json(&stage, &[]);
     expect(&report, &[]);
     assert_eq!(report["undecided"], 1);
-    verify(&stage, &[], 75);
+    let shown = verify(&stage, &[], 75);
+    assert!(shown.contains("none is known to differ") && !shown.contains("all agree"), "{shown}");
+    let shown = text(&stage.run(&["status"]));
+    assert!(shown.contains("1 without a certain answer") && !shown.contains("all agree"), "{shown}");
     assert_eq!(stage.verdict("a.txt"), "attached");
 
     let stage = attached(Switches::DEFAULT);
