@@ -103,12 +103,19 @@ pub struct Pass {
     pub unlisted: Vec<(RelPath, String)>,
     /// Known files, in folders that were listed, that could not be looked at, with the reason.
     pub unknown: Vec<(RelPath, String)>,
+    /// There were others that could not be looked at.
+    pub unseen: bool,
 }
 
 impl Pass {
     /// The paths at and below which nothing can be said.
     pub fn gaps(&self) -> impl Iterator<Item = &RelPath> {
         self.unlisted.iter().chain(&self.unknown).map(|(path, _)| path)
+    }
+
+    /// Whether all that is there was looked at.
+    pub fn is_whole(&self) -> bool {
+        self.gaps().next().is_none() && !self.unseen
     }
 }
 
@@ -450,6 +457,8 @@ impl Merge<'_> {
                 tracing::debug!(%path, error, "could not be looked at");
                 if self.row_at(&path)?.is_some() {
                     self.pass.unknown.push((path, error));
+                } else {
+                    self.pass.unseen = true;
                 }
                 Ok(ControlFlow::Continue(()))
             }

@@ -1,11 +1,10 @@
 //! What the tasks share: the journal, the client, the mirrors, the weather, and the bells between them.
 
-use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::{Mutex as AsyncMutex, Notify, OnceCell, Semaphore, mpsc};
+use tokio::sync::{Notify, OnceCell, Semaphore, mpsc};
 
 use crate::aws::{Client, Failure, Next};
 use crate::config;
@@ -17,11 +16,12 @@ use crate::core::reference::{self, CaseRef, Reference};
 use crate::core::routing::{Named, Unrouted, UnroutedReason};
 use crate::core::sidecar::{Beside, MAX_TAGS};
 use crate::crash::{self, Point};
+use crate::deliver::Cases;
 use crate::host;
 use crate::journal::{Journal, JournalError, NewEvent, View};
 use crate::passes::Passes;
 use crate::tags;
-use crate::types::{CaseArn, FileId, RelPath, UnixMillis};
+use crate::types::{FileId, RelPath, UnixMillis};
 use crate::watch::Bell;
 use crate::weather::Weather;
 
@@ -57,8 +57,8 @@ pub struct Mirror {
     /// Turns at opening files for upload: a few threads are enough for any number of uploads, and a folder that hangs
     /// holds no more than these.
     pub opening: Semaphore,
-    /// Cases that were asked for what the mirror attached before the journal began.
-    pub met: AsyncMutex<HashSet<CaseArn>>,
+    /// Cases that are asked for what the mirror attached before the journal began.
+    pub cases: Cases,
 }
 
 impl Mirror {
@@ -76,7 +76,7 @@ impl Mirror {
             moves_left: AtomicBool::new(false),
             handover_fault: Mutex::default(),
             opening: Semaphore::new(MOST_OPENING),
-            met: AsyncMutex::default(),
+            cases: Cases::default(),
         }
     }
 

@@ -420,6 +420,12 @@ impl Session {
         let mut work: Vec<Adoption> = plan.entries.iter().map(|entry| entry.adoption.clone()).collect();
         work.extend(plan.proposals.iter().filter(|p| p.compared == Some(true)).map(Proposal::adoption));
         let domain = mirror.domain.get().cloned();
+        let held = mirror.is_held_by(HoldCode::JournalRebuilt);
+        if !work.is_empty() && !held && self.reader.is_young(mirror.id)? {
+            // A part of it would look like the whole, after a kill too.
+            let detail = "not all that the mirror attached before this journal began is taken over from Connect yet";
+            mirror.begin_hold(&self.journal, HoldCode::JournalRebuilt, detail.to_owned()).await?;
+        }
         if let Some(root) = plan.root.filter(|_| work.iter().any(|one| matches!(one.seen, Some(Seen::Present(..))))) {
             let (id, elsewhere, rules) = (mirror.id, plan.elsewhere.clone(), mirror.rules());
             let now = UnixMillis::now();

@@ -38,10 +38,8 @@ pub use answer::Granted;
 pub use answer::{Grant, Remote, RemoteFile, RemoteStatus, StartRequest};
 pub use body::Body;
 #[cfg(test)]
-pub use failure::Op;
-#[cfg(test)]
 pub use failure::WRONG_CLOCK;
-pub use failure::{Failure, Next};
+pub use failure::{Failure, Next, Op};
 pub use pace::Usage;
 
 /// Log targets that print whole requests and answers, or credentials, at `debug` or `trace`. A log filter must

@@ -19,6 +19,7 @@ use crate::config::{self, Config};
 use crate::control::{self, Request};
 use crate::core::model::{Event, EventKind, HoldCode, MirrorRow, ParkCode, Stat, Verdict};
 use crate::core::routing::UnroutedReason;
+use crate::fatal::FatalKind;
 use crate::journal::{EventFilter, JournalError, View};
 use crate::passes::{Looked, Ticket};
 use crate::scan::{self, Depth, Entry, Look};
@@ -232,7 +233,8 @@ impl Wait<'_> {
                     batch.ticket = Some(ticket);
                 }
                 Ok(None) => return Ok(Some("the daemon does not run any more".to_owned())),
-                Err(fatal) => return Ok(Some(fatal.text)),
+                Err(fatal) if fatal.kind == FatalKind::Temporary => return Ok(Some(fatal.text)),
+                Err(fatal) => return Err(fatal.into()),
             }
         }
         Ok(None)

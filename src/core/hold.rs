@@ -81,7 +81,7 @@ impl HoldCode {
             Self::JournalRebuilt => {
                 "The journal was lost, so what is attached already is not known: put a copy of it back, or read it from \
                  Connect with `casedrop adopt`, or accept that every file is attached anew with `casedrop release \
-                 MIRROR`."
+                 MIRROR`. If another casedrop has a mirror of this name, give this one another name instead."
             }
             Self::Auth => {
                 "AWS refuses the credentials or this host's clock: renew them, or set the clock, and see `casedrop check`; \

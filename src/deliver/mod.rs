@@ -12,6 +12,7 @@ mod sweep;
 mod upload;
 
 pub use convert::clean;
+pub use past::Cases;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

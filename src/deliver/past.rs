@@ -5,16 +5,21 @@
 //! attachments that carry the mirror's tags. Where it has some that the journal does not know, the mirror is held until
 //! they are adopted, or a person releases it knowingly. See [`record::grow`] for when a mirror is young no more.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::aws::{Failure, Next, RemoteFile};
-use crate::core::model::{Attachment, HoldCode, ParkCode};
+use tokio::sync::Mutex as AsyncMutex;
+
+use crate::aws::{Failure, Next, Op, RemoteFile};
+use crate::core::model::{Attachment, HoldCode};
 use crate::host::random;
+use crate::host::time::Instant;
 use crate::journal::{JournalError, Tx};
 use crate::record;
 use crate::tags;
 use crate::truth::{self, Manners};
-use crate::types::{ClientToken, FileId, UnixMillis};
+use crate::types::{CaseArn, ClientToken, FileId, UnixMillis};
 use crate::world::{Mirror, World};
 
 /// Whether the case is to be asked before the attempt's start call.
@@ -22,37 +27,60 @@ pub(super) fn is_new(tx: &Tx<'_>, attempt: &Attachment) -> Result<bool, JournalE
     Ok(tx.is_young(attempt.mirror)? && !tx.has_met(attempt.mirror, &attempt.case)?)
 }
 
+/// What is known of a young mirror's cases, each under a lock of its own while it is asked.
+#[derive(Debug, Default)]
+pub struct Cases(Mutex<HashMap<CaseArn, Arc<AsyncMutex<Asked>>>>);
+
+/// One case.
+#[derive(Debug, Default)]
+struct Asked {
+    clear: bool,
+    /// The last question was not answered: when, and why.
+    failed: Option<(Instant, Failure)>,
+}
+
+impl Cases {
+    fn of(&self, case: &CaseArn) -> Arc<AsyncMutex<Asked>> {
+        let mut cases = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(cases.entry(case.clone()).or_default())
+    }
+
+    /// The journal knows a file on the case: it will not be asked again.
+    pub fn forget(&self, case: &CaseArn) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(case);
+    }
+}
+
 /// Asks the case, and says whether the start call may be made. Else the journal knows why not.
 pub(super) async fn is_clear(world: &World, mirror: &Mirror, attempt: &Attachment) -> Result<bool, JournalError> {
-    // One question at a time: those that wait for the answer need none of their own.
-    let mut met = mirror.met.lock().await;
-    if met.contains(&attempt.case) {
+    let (id, came) = (attempt.id, Instant::now());
+    let case = mirror.cases.of(&attempt.case);
+    // One question at a time: those that waited meanwhile take its answer.
+    let mut asked = case.lock().await;
+    if asked.clear {
         return Ok(true);
     }
-    let id = attempt.id;
     let not_started = move |tx: &Tx<'_>| record::not_started(tx, id, UnixMillis::now());
     if mirror.is_held_by(HoldCode::JournalRebuilt) {
-        // By the answer that another one got meanwhile.
         return world.journal.write(not_started).await.map(|()| false);
     }
-    let unknown = match on_case(world, attempt).await {
-        Ok(listed) => unknown(world, mirror, listed).await?,
-        Err(failure) if matches!(failure.next, Next::Park(code) if code != ParkCode::AccessDenied) => {
-            let file = world.show(&attempt.path);
-            tracing::warn!(file, "it cannot be asked what the case has of an earlier journal: {failure}");
-            return Ok(true);
-        }
-        Err(failure) => {
+    let known = asked.failed.take().filter(|(at, _)| *at >= came);
+    let answer = match known {
+        Some((at, failure)) => Err((at, failure)),
+        None => ask(world, mirror, &attempt.case).await?.map_err(|failure| (Instant::now(), failure)),
+    };
+    let unknown = match answer {
+        Ok(unknown) => unknown,
+        Err((at, failure)) => {
             world.failed_call(&failure, attempt);
-            // Certain of the start call, which was not made; and a conflict over a question is none over a name.
-            let next = if failure.next == Next::Conflict { Next::Retry } else { failure.next };
-            let failure = Failure { certain: true, next, ..failure };
+            asked.failed = Some((at, failure.clone()));
             let write = move |tx: &Tx<'_>| record::start_failed(tx, id, &failure, random(), UnixMillis::now());
             return world.journal.write(write).await.map(|()| false);
         }
     };
+    world.weather.clear();
     if unknown == 0 {
-        met.insert(attempt.case.clone());
+        asked.clear = true;
         return Ok(true);
     }
     let case = attempt.case.case_id();
@@ -64,22 +92,53 @@ pub(super) async fn is_clear(world: &World, mirror: &Mirror, attempt: &Attachmen
     world.journal.write(not_started).await.map(|()| false)
 }
 
-/// Every file on the case and what is said of it. An unknown case has none; the start call will say so.
-async fn on_case(world: &World, attempt: &Attachment) -> Result<Vec<(FileId, Option<RemoteFile>)>, Failure> {
-    let listing = truth::listing(&world.aws, &attempt.case, &mut Once).await?;
-    truth::states(&world.aws, &attempt.case, &listing.files, &mut Once).await
+/// How many files of the mirror the case has that the journal does not know. The inner error is certain of the start call,
+/// which was not made.
+async fn ask(world: &World, mirror: &Mirror, case: &CaseArn) -> Result<Result<usize, Failure>, JournalError> {
+    match on_case(world, case).await {
+        Ok(files) => unknown(world, mirror, files).await.map(Ok),
+        Err(failure) => {
+            // A conflict over a question is none over a name.
+            let next = if failure.next == Next::Conflict { Next::Retry } else { failure.next };
+            Ok(Err(Failure { certain: true, next, ..failure }))
+        }
+    }
+}
+
+/// Every file on the case. An unknown case has none; the start call will say so.
+async fn on_case(world: &World, case: &CaseArn) -> Result<Vec<(FileId, RemoteFile)>, Failure> {
+    let listing = truth::listing(&world.aws, case, &mut Once).await?;
+    let mut files = Vec::with_capacity(listing.files.len());
+    for (file, remote) in truth::states(&world.aws, case, &listing.files, &mut Once).await? {
+        match remote {
+            Some(remote) => files.push((file, remote)),
+            // Listed still, and deleted.
+            None if truth::gone(&world.aws, case, &file, &mut Once).await? => {}
+            None => return Err(unanswered(&file)),
+        }
+    }
+    Ok(files)
+}
+
+fn unanswered(file: &FileId) -> Failure {
+    Failure {
+        op: Op::BatchGet,
+        next: Next::Retry,
+        certain: true,
+        code: "NoAnswer".to_owned(),
+        message: format!("nothing certain is said of {file}, which is listed on the case"),
+        http: None,
+        request_id: None,
+        hint: None,
+    }
 }
 
 /// How many of them are the mirror's, and of no attempt of this journal, which may not know its FileIds yet.
 /// However they ended: what was refused is not to be sent again either.
-async fn unknown(
-    world: &World,
-    mirror: &Mirror,
-    listed: Vec<(FileId, Option<RemoteFile>)>,
-) -> Result<usize, JournalError> {
-    let ours: Vec<(FileId, ClientToken)> = listed
+async fn unknown(world: &World, mirror: &Mirror, files: Vec<(FileId, RemoteFile)>) -> Result<usize, JournalError> {
+    let ours: Vec<(FileId, ClientToken)> = files
         .into_iter()
-        .filter_map(|(file, remote)| Some((file, tags::read(&remote?.tags)?)))
+        .filter_map(|(file, remote)| Some((file, tags::read(&remote.tags)?)))
         .filter(|(_, origin)| origin.mirror == mirror.config.name)
         .map(|(file, origin)| (file, ClientToken::from_journal(origin.token)))
         .collect();

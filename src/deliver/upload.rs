@@ -243,6 +243,7 @@ async fn start(
             record::started(tx, id, file, request_id, now)
         })
         .await?;
+    mirror.cases.forget(&attachment.case);
     match granted.grant {
         _ if course == Course::Superseded => {
             // Its file may have to be judged anew.

@@ -55,6 +55,8 @@ pub(super) enum Ended {
     Done { with: Vec<RelPath>, doubt: Option<&'static str> },
     /// What stands at the path, or stood there, is not what was to be handed over. It is among the mirror's files.
     Changed(&'static str),
+    /// The same, after an earlier try that may have had the file away: what stands at the path may be another one.
+    Doubtful(&'static str),
     /// It is gone, and not by us.
     Gone,
     /// The name at the target was taken meanwhile; the hand-over goes on to this one.
@@ -118,12 +120,29 @@ pub(super) fn carry(load: Load<'_>) -> Ended {
     let known = if load.resumed { renumbered(&load) } else { Ok(None) };
     let ended = known.and_then(|known| {
         let load = Load { handover: known.as_ref().unwrap_or(load.handover), ..load };
-        match load.store {
+        let ended = match load.store {
             Some(store) => stored(&load, store),
             None => removed(&load),
+        };
+        match ended.unwrap_or_else(|ended| ended) {
+            Ended::Changed(why) if load.resumed && !stands_there(&load)? => Ok(Ended::Doubtful(why)),
+            ended => Ok(ended),
         }
     });
     ended.unwrap_or_else(|ended| ended)
+}
+
+/// Whether the file of the path is the one that was delivered, touched by somebody at most.
+fn stands_there(load: &Load<'_>) -> Step<bool> {
+    let h = load.handover;
+    let Some(folder) = source_folder(load, true)? else { return Ok(false) };
+    let name = h.path.file_name();
+    match seen(&folder, name)? {
+        Look::File(now) if h.hash.is_some() && (now.dev, now.inode) == (h.stat.dev, h.stat.inode) => {
+            Ok(read_again(load, AGAIN, scan::open_in(&folder, name))? == h.hash)
+        }
+        _ => Ok(false),
+    }
 }
 
 /// The hand-over with the device number that its file has by now, if a boot or another mount gave its disk a new one:

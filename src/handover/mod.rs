@@ -304,16 +304,16 @@ impl HandoverLoop {
     }
 
     /// Records how a batch ended and does what follows. Whether it is worth looking for more at once.
-    async fn record(&mut self, ended: Vec<(Order, bool, Ended)>) -> Result<bool, JournalError> {
+    async fn record(&mut self, ended: Vec<(Order, Ended)>) -> Result<bool, JournalError> {
         let mut news = Vec::with_capacity(ended.len());
         let mut fault = None;
-        for (order, resumed, end) in &ended {
+        for (order, end) in &ended {
             match end {
                 Ended::Failed { fault: found, .. } if found.wide => fault = Some(found.text.clone()),
-                Ended::Done { .. } | Ended::Changed(_) | Ended::Gone | Ended::Taken(_) | Ended::Failed { .. } => {}
+                _ => {}
             }
             self.tell(&order.handover, end);
-            news.push((order.handover.id, order.handover.tries, Outcome::of(end, *resumed)));
+            news.push((order.handover.id, order.handover.tries, Outcome::of(end)));
         }
         let looks: Vec<bool> = self
             .world
@@ -325,14 +325,14 @@ impl HandoverLoop {
             .await?;
         crash::at(Point::HandoverRecorded);
         self.world.work.notify_one();
-        for ((order, _, end), look) in ended.iter().zip(looks) {
+        for ((order, end), look) in ended.iter().zip(looks) {
             if look {
                 self.mirror.bell.touch(order.handover.path.clone());
             }
             match end {
                 Ended::Done { .. } => self.empties.add(&order.handover.path, self.mirror.config.settle),
                 Ended::Gone => drop(self.gone.insert(order.handover.path.clone(), Instant::now() + GONE_RESTS)),
-                Ended::Changed(_) | Ended::Taken(_) | Ended::Failed { .. } => {}
+                Ended::Changed(_) | Ended::Doubtful(_) | Ended::Taken(_) | Ended::Failed { .. } => {}
             }
         }
         match fault {
@@ -380,7 +380,7 @@ impl HandoverLoop {
                     tracing::warn!(mirror, file, to, code, "refused and moved to quarantine");
                 }
             },
-            Ended::Changed(why) => tracing::info!(mirror, file, "not handed over: {why}"),
+            Ended::Changed(why) | Ended::Doubtful(why) => tracing::info!(mirror, file, "not handed over: {why}"),
             Ended::Gone => tracing::info!(mirror, file, "not handed over: it is gone here already"),
             Ended::Taken(_) => tracing::debug!(mirror, file, "its name was taken meanwhile; another one is chosen"),
             Ended::Failed { fault, .. } if fault.wide || h.last_error.as_deref() == Some(fault.text.as_str()) => {
@@ -400,12 +400,11 @@ enum Outcome {
 }
 
 impl Outcome {
-    /// `resumed`: an earlier try may have had the file away from its path already.
-    fn of(end: &Ended, resumed: bool) -> Self {
+    fn of(end: &Ended) -> Self {
         match end {
             Ended::Done { with, doubt } => Self::Done(with.clone(), *doubt),
-            Ended::Changed(why) if resumed => Self::Cancelled(why, Remains::Doubtful),
             Ended::Changed(why) => Self::Cancelled(why, Remains::Changed),
+            Ended::Doubtful(why) => Self::Cancelled(why, Remains::Doubtful),
             Ended::Gone => Self::Cancelled("the file was gone", Remains::Gone),
             Ended::Taken(target) => Self::Taken(target.clone()),
             Ended::Failed { fault, moved } => Self::Failed(fault.text.clone(), *moved),
@@ -581,7 +580,7 @@ fn carry_all(
     stores: &Stores,
     orders: Vec<(Order, bool)>,
     stop: &dyn Fn() -> bool,
-) -> Result<Vec<(Order, bool, Ended)>, JournalError> {
+) -> Result<Vec<(Order, Ended)>, JournalError> {
     let mut ended = Vec::with_capacity(orders.len());
     for (order, resumed) in orders {
         let h = &order.handover;
@@ -595,7 +594,7 @@ fn carry_all(
         let paper = papers::paper(reader, (mirror, instance), &order)?;
         let store = h.to.as_ref().and_then(|(folder, _)| stores.get(folder));
         let end = carry::carry(Load { root, store, handover: h, resumed, with, paper, stop });
-        ended.push((order, resumed, end));
+        ended.push((order, end));
     }
     Ok(ended)
 }

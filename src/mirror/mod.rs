@@ -320,12 +320,14 @@ impl MirrorLoop {
         self.weigh_changes().await?;
         self.report_unlisted(&pass).await?;
         let due = self.weigh_absent(&root, &pass).await?;
-        let (id, now) = (self.mirror.id, UnixMillis::now());
+        let (id, whole, now) = (self.mirror.id, pass.is_whole(), UnixMillis::now());
         self.world
             .journal
             .write(move |tx| {
                 record::keep_time(tx, crate::clock::read().as_ref())?;
-                record::grow(tx, id)?;
+                if whole {
+                    record::grow(tx, id)?;
+                }
                 tx.set_scanned(id, now)
             })
             .await?;

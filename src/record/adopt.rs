@@ -153,7 +153,7 @@ pub fn adopted(tx: &Tx<'_>, mirror: MirrorId, taken: u64, now: UnixMillis) -> Re
     Ok(())
 }
 
-/// Once all that was found in a young mirror has come to its end, what came before this journal is known: each of these
+/// Once all that a whole pass finds in a young mirror has come to its end, what came before this journal is known: each of these
 /// files was asked about. The files that come later are new.
 pub fn grow(tx: &Tx<'_>, mirror: MirrorId) -> Result<()> {
     const OPEN: [&str; 6] = ["settling", "queued", "uploading", "scanning", "parked", "unrouted"];

@@ -266,7 +266,11 @@ pub fn cancelled(tx: &Tx<'_>, id: HandoverId, why: &str, remains: Remains, now: 
     }
     match remains {
         Remains::Same | Remains::Changed => {}
-        Remains::Doubtful => drop(row.absent_since.get_or_insert(now)),
+        Remains::Doubtful => {
+            row.absent_since.get_or_insert(now);
+            // What was read of it is not known to be what stands there.
+            row.hash = None;
+        }
         Remains::Gone if row.absent_since.is_none() => missing(tx, &mut row, now)?,
         Remains::Gone => {}
     }

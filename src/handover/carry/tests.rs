@@ -127,7 +127,7 @@ fn a_wrong_file_that_was_moved_in_that_very_moment_goes_back_after_a_kill() {
     fs::create_dir(place.dir.path().join("store/in")).unwrap();
     fs::remove_file(place.root("a.txt")).unwrap();
     fs::write(place.store(moved), "replacement").unwrap();
-    assert!(matches!(place.carry(true), Ended::Changed(_)));
+    assert!(matches!(place.carry(true), Ended::Doubtful(_)));
     assert_eq!((read(&place.root("a.txt")), read(&place.store(moved))), ("replacement".into(), "-".into()));
     // Or it had been written to.
     let place = Place::new(HandoverKind::Archive);
@@ -135,7 +135,7 @@ fn a_wrong_file_that_was_moved_in_that_very_moment_goes_back_after_a_kill() {
     fs::rename(place.root("a.txt"), place.store(moved)).unwrap();
     fs::write(place.store(moved), "content and more").unwrap();
     fs::write(place.root("a.txt"), "the next one").unwrap();
-    assert!(matches!(place.carry(true), Ended::Changed(_)));
+    assert!(matches!(place.carry(true), Ended::Doubtful(_)));
     assert_eq!(read(&place.root("a.txt")), "the next one");
     assert_eq!(read(&place.root("a~2.txt")), "content and more", "beside the one that took its place");
     assert_eq!((read(&place.store("a.txt")), read(&place.store(moved))), ("-".into(), "-".into()));
@@ -240,7 +240,7 @@ fn a_delete_that_was_cut_off_ends_without_touching_another_file() {
     fs::rename(place.root("a.txt"), place.root(aside)).unwrap();
     fs::write(place.root(aside), "written to").unwrap();
     fs::write(place.root("a.txt"), "the next one").unwrap();
-    assert!(matches!(place.carry(true), Ended::Changed(_)));
+    assert!(matches!(place.carry(true), Ended::Doubtful(_)));
     assert_eq!(
         (read(&place.root("a.txt")), read(&place.root("a~2.txt"))),
         ("the next one".into(), "written to".into())
@@ -305,7 +305,7 @@ fn what_went_ahead_of_a_changed_file_goes_back_to_it() {
                 let ended = place.carry(true);
                 // A removed file that was replaced may have been removed by us.
                 let gone = kind == HandoverKind::Delete && replaced;
-                assert!(matches!(ended, Ended::Changed(_)) || gone, "{case}: {ended:?}");
+                assert!(matches!(ended, Ended::Doubtful(_)) || gone, "{case}: {ended:?}");
                 let (here, there) = (place.root(&format!("a.txt{suffix}")), place.store(&format!("a.txt{suffix}")));
                 let follows = !back && kind != HandoverKind::Delete;
                 let found = (read(&here), read(&there), ahead.exists());
@@ -462,7 +462,24 @@ fn what_came_after_a_delete_of_ours_stays_whatever_its_inode_and_number_are() {
             fs::write(place.root("a.txt"), "the next scan").unwrap();
         }
         let ended = place.carry(true);
-        assert!(matches!(ended, Ended::Done { doubt: Some(_), .. } | Ended::Changed(_)), "{ended:?}");
+        assert!(matches!(ended, Ended::Done { doubt: Some(_), .. } | Ended::Doubtful(_)), "{ended:?}");
         assert_eq!(read(&place.root("a.txt")), "the next scan");
     }
+}
+
+#[test]
+fn a_file_that_was_only_touched_is_the_same_one_and_the_next_of_its_name_is_not() {
+    for kind in [HandoverKind::Delete, HandoverKind::Archive] {
+        let place = Place::new(kind);
+        fs::File::open(place.root("a.txt")).unwrap().set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        assert!(matches!(place.carry(true), Ended::Changed(_)), "{kind}");
+        assert_eq!(read(&place.root("a.txt")), "content");
+    }
+    // Taken out of the archive since, and the next file came.
+    let place = Place::new(HandoverKind::Archive);
+    assert!(matches!(place.carry(false), Ended::Done { .. }));
+    fs::rename(place.store("a.txt"), place.dir.path().join("elsewhere")).unwrap();
+    fs::write(place.root("a.txt"), "the next scan").unwrap();
+    assert!(matches!(place.carry(true), Ended::Doubtful(_)));
+    assert_eq!(read(&place.root("a.txt")), "the next scan");
 }

@@ -182,6 +182,13 @@ fn what_stands_at_the_path_after_a_doubtful_hand_over_replaces_nothing_unless_it
             assert!(matches!(step, Step::Refresh { .. }), "{remains:?}: {step:?}");
             assert_eq!((w.verdict("g")?.as_str(), w.stage(id)?), ("attached", Stage::Approved));
             assert_eq!(w.row("g")?.unwrap().absent_since, None);
+
+            // Read again where its content may be another one, whatever its stat shows.
+            w.bring("h", 3, Stage::Approved)?;
+            let same = w.row("h")?.unwrap().stat;
+            cancelled(w.tx, begun(w, "h")?.handover.id, "why", remains, w.now())?;
+            let step = at_path(w, "h", &Seen::Present(same, Content::Unread))?;
+            assert_eq!(matches!(step, Step::Settle { .. }), remains != Remains::Gone, "{remains:?}: {step:?}");
             Ok(())
         });
     }
