@@ -134,3 +134,25 @@ fn a_question_that_is_not_answered_sends_nothing() {
     stage.sync();
     assert_eq!(stage.verdict("a.txt"), "attached");
 }
+
+/// Without a hold the part that was taken over would pass for the whole: its case is known, and nobody asks it.
+#[test]
+fn an_adoption_that_was_cut_off_is_not_the_whole_of_it() {
+    const FILES: usize = 70;
+    let stage = Stage::with(|settings| settings.limits.files_per_case = 100);
+    for n in 0..FILES {
+        stage.write(&format!("{n:02}.txt"), format!("content {n}"));
+    }
+    stage.sync();
+    let (before, changes) = (stage.sandbox.ledger(), stage.changes().len());
+    lose_every_trace(&stage);
+    // After the first 64 of them.
+    let killed = stage.finish(stage.command().args(["adopt", "--yes"]).env("CASEDROP_CRASH", "adopt.taken"));
+    assert!(!killed.status.success(), "{}", text(&killed));
+    assert_eq!(stage.list().iter().filter(|line| line["verdict"] == "attached").count(), 64);
+    assert_eq!(stage.run(&["sync"]).status.code(), Some(78));
+    assert_eq!((stage.hold().as_str(), stage.changes().len()), ("journal-rebuilt", changes));
+    assert!(stage.run(&["adopt", "--yes"]).status.success());
+    stage.sync();
+    assert_eq!((stage.sandbox.ledger(), stage.changes().len()), (before, changes));
+}
