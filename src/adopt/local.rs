@@ -33,6 +33,8 @@ pub struct Local {
     pub cases: BTreeSet<CaseArn>,
     /// The references that they name cases by, by their keys.
     pub references: BTreeMap<String, Reference>,
+    /// Some file names none.
+    pub nameless: bool,
     /// What stands beside the files that have a sidecar.
     pub beside: BTreeMap<RelPath, Beside>,
 }
@@ -80,6 +82,7 @@ fn walk(config: &config::Mirror, domain: Option<&str>) -> Result<Local, Fatal> {
         unlisted: Vec::new(),
         cases: BTreeSet::new(),
         references: BTreeMap::new(),
+        nameless: false,
         beside: BTreeMap::new(),
     };
     let rule = |path: &RelPath, is_dir: bool| config.scope.entry_rule(path, is_dir);
@@ -123,7 +126,7 @@ fn walk(config: &config::Mirror, domain: Option<&str>) -> Result<Local, Fatal> {
         match config.routing.name(path, local.beside(path), domain) {
             Ok(Named::Case(case)) => drop(local.cases.insert(case)),
             Ok(Named::Reference(reference)) => drop(local.references.insert(reference.key(), reference)),
-            Err(_) => {}
+            Err(_) => local.nameless |= local.files.contains_key(path),
         }
     }
     Ok(local)

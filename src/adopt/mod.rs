@@ -56,9 +56,25 @@ pub struct Found {
     pub standing: Standing,
     pub created_ms: i64,
     pub tags: BTreeMap<String, String>,
+    /// Nothing certain is said of it, although it is listed.
+    #[serde(default)]
+    pub unanswered: bool,
 }
 
 impl Found {
+    /// One of which nothing is known but that it is listed.
+    fn unanswered(file: &FileId) -> Self {
+        Self {
+            file: file.to_string(),
+            name: String::new(),
+            size: 0,
+            standing: Standing::Unknown,
+            created_ms: UnixMillis::now().0,
+            tags: BTreeMap::new(),
+            unanswered: true,
+        }
+    }
+
     /// What the answer says.
     pub fn new(file: &FileId, remote: &RemoteFile) -> Self {
         let standing = match remote.status {
@@ -76,6 +92,7 @@ impl Found {
             // One without a time counts as made now: too young to be judged.
             created_ms: remote.created().unwrap_or_else(UnixMillis::now).0,
             tags: remote.tags.clone(),
+            unanswered: false,
         }
     }
 
@@ -210,7 +227,9 @@ impl Session {
         let local = local::look(mirror).await?;
         self.weigh_root(mirror, &local.root).await?;
         let mut cases = local.cases.clone();
-        cases.extend(self.resolve(mirror, local.references.values()).await?);
+        let (resolved, all_resolved) = self.resolve(mirror, local.references.values()).await?;
+        let asked_all = all_resolved && !local.nameless;
+        cases.extend(resolved);
         cases.extend(more.iter().cloned());
         let cases: Vec<CaseArn> = cases.into_iter().collect();
         let unknown_cases = self.ask(mirror, &cases, from, tell).await?;
@@ -236,6 +255,7 @@ impl Session {
             }
         }
         let mut plan = plan::make(mirror, &self.reader, local, found, cases.len(), unknown_cases, tell).await?;
+        plan.asked_all = asked_all;
         if accept {
             self.compare(mirror, &mut plan, tell).await?;
         }
@@ -280,18 +300,20 @@ impl Session {
     }
 
     /// The cases that references mean, looked up and kept in the journal where it does not know them. Of an ambiguous
-    /// one all that are known: it may have meant any of them when there was no other.
+    /// one all that are known: it may have meant any of them when there was no other. And whether each means any.
     async fn resolve(
         &self,
         mirror: &Mirror,
         references: impl Iterator<Item = &Reference>,
-    ) -> Result<Vec<CaseArn>, Fatal> {
-        let Some(domain) = mirror.domain.get().cloned() else { return Ok(Vec::new()) };
+    ) -> Result<(Vec<CaseArn>, bool), Fatal> {
+        let Some(domain) = mirror.domain.get().cloned() else { return Ok((Vec::new(), true)) };
         let domain_id = domain.rsplit('/').next().unwrap_or_default();
-        let (mut open, mut cases) = (Vec::new(), Vec::new());
+        let (mut open, mut cases, mut all) = (Vec::new(), Vec::new(), true);
         let mut say = |known: &CaseRef| {
+            let before = cases.len();
             let named = known.candidates.iter().filter_map(|c| CaseArn::in_domain(&known.domain, &c.case_id));
             cases.extend(known.case.iter().cloned().chain(named));
+            all &= cases.len() > before;
         };
         for reference in references {
             match self.reader.case_ref(mirror.id, reference)? {
@@ -300,7 +322,7 @@ impl Session {
             }
         }
         if open.is_empty() {
-            return Ok(cases);
+            return Ok((cases, all));
         }
         let failed = |failure: Failure| {
             let text = format!("references to cases cannot be looked up: {failure}; nothing was adopted");
@@ -322,7 +344,7 @@ impl Session {
             });
             learned.await?.iter().for_each(&mut say);
         }
-        Ok(cases)
+        Ok((cases, all))
     }
 
     /// Asks the cases; returns those that Connect does not know.
@@ -349,9 +371,13 @@ impl Session {
             let states = states.await.map_err(|f| unanswered(case, &f))?;
             let mut rows = Vec::with_capacity(states.len());
             for (file, remote) in states {
-                // Listed, and yet unknown: deleted just now, or not yet there for this question. Not taken over.
-                let Some(remote) = remote else { continue };
-                let text = serde_json::to_string(&Found::new(&file, &remote));
+                let found = match remote {
+                    Some(remote) => Found::new(&file, &remote),
+                    // Deleted just now.
+                    None if self.is_gone(case, &file, &mut manners).await? => continue,
+                    None => Found::unanswered(&file),
+                };
+                let text = serde_json::to_string(&found);
                 rows.push((file, text.map_err(|e| Fatal::temporary(e.to_string()))?));
             }
             manners.files += rows.len() as u64;
@@ -366,6 +392,10 @@ impl Session {
         }
         manners.say(None);
         Ok(unknown)
+    }
+
+    async fn is_gone(&self, case: &CaseArn, file: &FileId, manners: &mut impl Manners) -> Result<bool, Fatal> {
+        truth::gone(&self.aws, case, file, manners).await.map_err(|failure| unanswered(case, &failure))
     }
 
     /// Whether Connect knows the case and how many files it has, if an earlier answer is still good: a day, unless
@@ -455,7 +485,8 @@ impl Session {
         }
         if plan.is_whole() {
             let id = mirror.id;
-            self.journal.write(move |tx| record::adopted(tx, id, taken, UnixMillis::now())).await?;
+            let all = plan.asked_all;
+            self.journal.write(move |tx| record::adopted(tx, id, (taken, all), UnixMillis::now())).await?;
             crash::at(Point::AdoptEnded);
         }
         Ok(taken)

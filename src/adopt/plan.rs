@@ -101,6 +101,10 @@ pub struct Plan {
     pub ambiguous: Vec<String>,
     /// Folders and files of which nothing can be said.
     pub unlisted: Vec<(RelPath, String)>,
+    /// Listed at Connect, and nothing certain is said of them.
+    pub unanswered: Vec<(CaseArn, FileId)>,
+    /// Every file here is of a case that was asked.
+    pub(super) asked_all: bool,
     /// Some file here is not what was found, or nothing was found for it: it would be attached.
     pub(super) would_attach: bool,
 }
@@ -108,7 +112,7 @@ pub struct Plan {
 impl Plan {
     /// Whether nothing is left open, so that the hold of the loss may end.
     pub fn is_whole(&self) -> bool {
-        self.open.is_empty() && self.unlisted.is_empty()
+        self.open.is_empty() && self.unlisted.is_empty() && self.unanswered.is_empty()
     }
 
     /// How many paths come to this fate.
@@ -140,6 +144,10 @@ pub(super) async fn make(
         let Some(file) = FileId::new(one.file.as_str()) else { continue };
         if reader.attachment_by_file_id(&file)?.is_some() {
             plan.known += 1;
+            continue;
+        }
+        if one.unanswered {
+            plan.unanswered.push((case, file));
             continue;
         }
         let Some(origin) = tags::read(&one.tags) else {

@@ -78,6 +78,8 @@ struct Report<'a> {
     unfinished: Vec<Named<'a>>,
     ambiguous: &'a [String],
     unlisted: Vec<Unlisted<'a>>,
+    /// Listed at Connect, and nothing certain was said of them.
+    unanswered: Vec<&'a FileId>,
     /// Attachments written to the journal; `null` when nothing was.
     taken: Option<u64>,
     held: Option<&'static str>,
@@ -192,7 +194,7 @@ fn worse(a: Exit, b: Exit) -> Exit {
 fn end(plan: &Plan, taken: Option<u64>) -> Exit {
     if taken.is_none() || !plan.unlisted.is_empty() {
         Exit::Person
-    } else if !plan.open.is_empty() {
+    } else if !plan.open.is_empty() || !plan.unanswered.is_empty() {
         Exit::Temporary
     } else {
         Exit::Done
@@ -371,6 +373,10 @@ fn show(mirror: &Mirror, plan: &Plan, out: &mut Out) -> Result<(), Failed> {
         writeln!(out, "  {:>6}  folders or files here that cannot be looked at:", plan.unlisted.len())?;
         list(plan.unlisted.iter().map(|(path, error)| format!("{path}  {}", plain(error))), out)?;
     }
+    if !plan.unanswered.is_empty() {
+        writeln!(out, "  {:>6}  listed at Connect, without a certain answer what they are:", plan.unanswered.len())?;
+        list(plan.unanswered.iter().map(|(case, file)| format!("{file} on case {}", case.case_id())), out)?;
+    }
     if !plan.unknown_cases.is_empty() {
         writeln!(out, "  {:>6}  cases that Connect does not know:", plan.unknown_cases.len())?;
         list(plan.unknown_cases.iter().map(|case| case.case_id().to_owned()), out)?;
@@ -404,6 +410,11 @@ fn tell(mirror: &Mirror, plan: &Plan, taken: Option<u64>, held: Option<HoldCode>
     }
     match held {
         Some(code) if taken.is_none() => writeln!(out, "mirror {name} stays held: {code}"),
+        Some(code) if !plan.unanswered.is_empty() => writeln!(
+            out,
+            "mirror {name} stays held: {code}: run `casedrop adopt` again; if Connect goes on to say nothing of these, \
+             `casedrop release` goes on without them"
+        ),
         Some(code) if plan.open.is_empty() => {
             writeln!(out, "mirror {name} stays held: {code}: make what cannot be looked at readable, then adopt again")
         }
@@ -447,6 +458,7 @@ fn report<'a>(mirror: &'a Mirror, plan: &'a Plan, taken: Option<u64>, held: Opti
         being_scanned: named(&plan.open),
         unfinished: named(&plan.unfinished),
         ambiguous: &plan.ambiguous,
+        unanswered: plan.unanswered.iter().map(|(_, file)| file).collect(),
         unlisted: plan.unlisted.iter().map(|(path, error)| Unlisted { path, error }).collect(),
         taken,
         held: held.map(HoldCode::as_str),

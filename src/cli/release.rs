@@ -75,7 +75,10 @@ pub fn run(args: &Args, config: Option<&Path>, out: &mut Out) -> Ended {
                 writeln!(out, "  The new contents will take the place of the old ones at Connect, this once.")?;
             }
             HoldCode::JournalRebuilt => {
-                writeln!(out, "  Every file will be uploaded, also those that are attached already.")?;
+                writeln!(
+                    out,
+                    "  Every file that the journal does not know to be attached will be uploaded, also what is attached already."
+                )?;
             }
             HoldCode::RootEmptied | HoldCode::DeleteBudget => {}
         }

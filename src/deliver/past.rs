@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::Mutex as AsyncMutex;
 
 use crate::aws::{Failure, Next, Op, RemoteFile};
-use crate::core::model::{Attachment, HoldCode};
+use crate::core::model::{Attachment, HoldCode, ParkCode};
 use crate::host::random;
 use crate::host::time::Instant;
 use crate::journal::{JournalError, Tx};
@@ -26,6 +26,9 @@ use crate::world::{Mirror, World};
 pub(super) fn is_new(tx: &Tx<'_>, attempt: &Attachment) -> Result<bool, JournalError> {
     Ok(tx.is_young(attempt.mirror)? && !tx.has_met(attempt.mirror, &attempt.case)?)
 }
+
+/// Tries of a question that fails for no reason that passes for all calls.
+const PATIENCE: u32 = 5;
 
 /// What is known of a young mirror's cases, each under a lock of its own while it is asked.
 #[derive(Debug, Default)]
@@ -69,8 +72,26 @@ pub(super) async fn is_clear(world: &World, mirror: &Mirror, attempt: &Attachmen
         Some((at, failure)) => Err((at, failure)),
         None => ask(world, mirror, &attempt.case).await?.map_err(|failure| (Instant::now(), failure)),
     };
-    let unknown = match answer {
-        Ok(unknown) => unknown,
+    let detail = match answer {
+        Ok(0) => {
+            world.weather.clear();
+            asked.clear = true;
+            return Ok(true);
+        }
+        Ok(unknown) => {
+            world.weather.clear();
+            format!(
+                "the case {} has {unknown} attachments with this mirror's tags that the journal does not know: it was \
+                 lost, is another one, or another casedrop has a mirror of this name",
+                attempt.case.case_id()
+            )
+        }
+        // It may never be answered: a person decides whether to go on without.
+        Err((_, failure)) if attempt.tries >= PATIENCE || refuses(&failure) => {
+            world.failed_call(&failure, attempt);
+            let case = attempt.case.case_id();
+            format!("the case {case} cannot be asked for attachments from before this journal: {failure}")
+        }
         Err((at, failure)) => {
             world.failed_call(&failure, attempt);
             asked.failed = Some((at, failure.clone()));
@@ -78,21 +99,17 @@ pub(super) async fn is_clear(world: &World, mirror: &Mirror, attempt: &Attachmen
             return world.journal.write(write).await.map(|()| false);
         }
     };
-    world.weather.clear();
-    if unknown == 0 {
-        asked.clear = true;
-        return Ok(true);
-    }
-    let case = attempt.case.case_id();
-    let detail = format!(
-        "the case {case} has {unknown} attachments with this mirror's tags that the journal does not know: it was lost, is \
-         another one, or another casedrop has a mirror of this name"
-    );
     mirror.begin_hold(&world.journal, HoldCode::JournalRebuilt, detail).await?;
     world.journal.write(not_started).await.map(|()| false)
 }
 
-/// How many files of the mirror the case has that the journal does not know. The inner error is certain of the start call,
+/// Whether the question itself is refused; what is wrong with rights is for the file to say.
+fn refuses(failure: &Failure) -> bool {
+    matches!(failure.next, Next::Park(code) if code != ParkCode::AccessDenied)
+}
+
+/// How many files of the mirror the case has that the journal does not know; none where a person decided meanwhile that
+/// it need not. The inner error is certain of the start call,
 /// which was not made.
 async fn ask(world: &World, mirror: &Mirror, case: &CaseArn) -> Result<Result<usize, Failure>, JournalError> {
     match on_case(world, case).await {
@@ -133,7 +150,7 @@ fn unanswered(file: &FileId) -> Failure {
     }
 }
 
-/// How many of them are the mirror's, and of no attempt of this journal, which may not know its FileIds yet.
+/// How many of them are the mirror's, as long as it is young, and of no attempt of this journal, which may not know its FileIds yet.
 /// However they ended: what was refused is not to be sent again either.
 async fn unknown(world: &World, mirror: &Mirror, files: Vec<(FileId, RemoteFile)>) -> Result<usize, JournalError> {
     let ours: Vec<(FileId, ClientToken)> = files
@@ -145,8 +162,12 @@ async fn unknown(world: &World, mirror: &Mirror, files: Vec<(FileId, RemoteFile)
     if ours.is_empty() {
         return Ok(0);
     }
+    let id = mirror.id;
     let count = move |tx: &Tx<'_>| {
         let mut unknown = 0;
+        if !tx.is_young(id)? {
+            return Ok(0);
+        }
         for (file, token) in &ours {
             let known = tx.attachment_by_file_id(file)?.is_some() || tx.attachment_by_token(token)?.is_some();
             unknown += usize::from(!known);

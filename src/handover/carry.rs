@@ -117,65 +117,52 @@ fn errno(error: &std::io::Error) -> Errno {
 
 /// Carries it out, or on.
 pub(super) fn carry(load: Load<'_>) -> Ended {
-    let known = if load.resumed { renumbered(&load) } else { Ok(None) };
+    let known = if load.resumed { known_again(&load) } else { Ok(None) };
     let ended = known.and_then(|known| {
         let load = Load { handover: known.as_ref().unwrap_or(load.handover), ..load };
-        let ended = match load.store {
+        match load.store {
             Some(store) => stored(&load, store),
             None => removed(&load),
-        };
-        match ended.unwrap_or_else(|ended| ended) {
-            Ended::Changed(why) if load.resumed && !stands_there(&load)? => Ok(Ended::Doubtful(why)),
-            ended => Ok(ended),
         }
     });
-    ended.unwrap_or_else(|ended| ended)
-}
-
-/// Whether the file of the path is the one that was delivered, touched by somebody at most.
-fn stands_there(load: &Load<'_>) -> Step<bool> {
-    let h = load.handover;
-    let Some(folder) = source_folder(load, true)? else { return Ok(false) };
-    let name = h.path.file_name();
-    match seen(&folder, name)? {
-        Look::File(now) if h.hash.is_some() && (now.dev, now.inode) == (h.stat.dev, h.stat.inode) => {
-            Ok(read_again(load, AGAIN, scan::open_in(&folder, name))? == h.hash)
-        }
-        _ => Ok(false),
+    match ended.unwrap_or_else(|ended| ended) {
+        Ended::Changed(why) if load.resumed => Ended::Doubtful(why),
+        ended => ended,
     }
 }
 
-/// The hand-over with the device number that its file has by now, if a boot or another mount gave its disk a new one:
-/// what is as it was in all else, and holds what was read, is the file. The original first, for a copy of it on another
-/// disk may look the same.
-fn renumbered(load: &Load<'_>) -> Step<Option<Handover>> {
+/// The hand-over with what `stat` shows of its file by now, if that is another device number, after a boot or another
+/// mount, or another time, after a touch: what has the inode, the size and the content is the file. The original first, for
+/// a copy of it on another disk may look the same.
+fn known_again(load: &Load<'_>) -> Step<Option<Handover>> {
     let h = load.handover;
     let mut found = None;
     if let Some(folder) = source_folder(load, true)? {
-        found = number_in(load, &folder, [h.path.file_name(), &own_name(h, "gone")])?;
+        found = stat_in(load, &folder, [h.path.file_name(), &own_name(h, "gone")])?;
     }
     if let (None, Some(store), Some((_, target))) = (found, load.store, &h.to) {
         match store.open_folder(target.parent().as_ref()) {
-            Ok(to) => found = number_in(load, &to, [&own_name(h, "move"), target.file_name()])?,
+            Ok(to) => found = stat_in(load, &to, [&own_name(h, "move"), target.file_name()])?,
             Err(Errno::NOENT | Errno::NOTDIR) => {}
             Err(e) => return after("the folder it goes to", Err(e)),
         }
     }
-    let number = found.filter(|number| *number != h.stat.dev);
-    Ok(number.map(|dev| Handover { stat: Stat { dev, ..h.stat }, ..h.clone() }))
+    let other = found.filter(|stat| !stat.same_content_as(&h.stat));
+    Ok(other.map(|stat| Handover { stat, ..h.clone() }))
 }
 
-/// The device number of the file, if one of the names in the folder is its.
-fn number_in(load: &Load<'_>, folder: &OwnedFd, names: [&[u8]; 2]) -> Step<Option<u64>> {
+/// What `stat` shows of the file, if one of the names in the folder is its.
+fn stat_in(load: &Load<'_>, folder: &OwnedFd, names: [&[u8]; 2]) -> Step<Option<Stat>> {
     let h = load.handover;
     for name in names {
         let Look::File(now) = seen(folder, name)? else { continue };
-        if !now.same_but_for_device(&h.stat) {
+        if (now.inode, now.size) != (h.stat.inode, h.stat.size) {
             continue;
         }
-        let known = now.dev == h.stat.dev || h.hash.is_none();
-        if known || read_again(load, AGAIN, scan::open_in(folder, name))? == h.hash {
-            return Ok(Some(now.dev));
+        // What was never read (too large) is known by its identity alone.
+        let known = now.same_content_as(&h.stat) || (h.hash.is_none() && now.same_but_for_device(&h.stat));
+        if known || (h.hash.is_some() && read_again(load, AGAIN, scan::open_in(folder, name))? == h.hash) {
+            return Ok(Some(now));
         }
     }
     Ok(None)

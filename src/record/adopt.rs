@@ -139,10 +139,13 @@ pub fn adopted_here(
     tx.set_identity(mirror, Some(root))
 }
 
-/// The mirror is wholly adopted: what was gathered is forgotten, and the hold of the loss ends.
-pub fn adopted(tx: &Tx<'_>, mirror: MirrorId, taken: u64, now: UnixMillis) -> Result<()> {
+/// The mirror is wholly adopted: what was gathered is forgotten, and the hold of the loss ends. `all`: every file here is of
+/// a case that was asked; else the mirror stays young.
+pub fn adopted(tx: &Tx<'_>, mirror: MirrorId, (taken, all): (u64, bool), now: UnixMillis) -> Result<()> {
     tx.clear_found(mirror)?;
-    tx.set_grown(mirror)?;
+    if all {
+        tx.set_grown(mirror)?;
+    }
     let held = tx.end_hold(mirror, HoldCode::JournalRebuilt)?;
     if held || taken > 0 {
         let text = format!("adopted: {taken} attachments taken over from Connect");

@@ -63,6 +63,7 @@ impl Sim {
                     // Adopted from another disk before: a person has to accept this one.
                     Err(error) if error.to_string().contains("another folder or disk") => {
                         whole &= !mirror.is_held_by(HoldCode::JournalRebuilt);
+                        self.refused.set(true);
                         continue;
                     }
                     Err(error) => return Err(error.to_string()),

@@ -132,6 +132,8 @@ pub(super) struct Sim {
     number: Cell<u64>,
     /// The journal was lost, and nothing has been rebuilt or released since.
     pub(super) to_rebuild: Cell<bool>,
+    /// An adoption left a mirror out, because another folder stood at its path.
+    pub(super) refused: Cell<bool>,
     /// Of a lost journal its write-ahead log is left.
     pub(super) half: Cell<bool>,
     service_faults: Cell<u64>,
@@ -192,6 +194,7 @@ pub fn run(seed: u64, limit: usize) -> Report {
         rules,
         number: Cell::new(0),
         to_rebuild: Cell::new(false),
+        refused: Cell::new(false),
         half: Cell::new(false),
         service_faults: Cell::new(0),
         carried: Cell::new(0),
@@ -486,7 +489,7 @@ impl Sim {
                 }
             }
             self.judge.look(&self.stage.sandbox.ledger());
-            if self.to_rebuild.get() {
+            if self.to_rebuild.get() || self.refused.get() {
                 // Lost with every trace, and nothing came that would have asked: nobody knows.
                 let ledger = self.stage.sandbox.ledger();
                 self.folders.iter().for_each(|folder| self.judge.gave_up(folder.name, &ledger));

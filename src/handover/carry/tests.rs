@@ -469,11 +469,17 @@ fn what_came_after_a_delete_of_ours_stays_whatever_its_inode_and_number_are() {
 
 #[test]
 fn a_file_that_was_only_touched_is_the_same_one_and_the_next_of_its_name_is_not() {
-    for kind in [HandoverKind::Delete, HandoverKind::Archive] {
+    for (kind, copied) in [(HandoverKind::Delete, false), (HandoverKind::Archive, false), (HandoverKind::Archive, true)]
+    {
         let place = Place::new(kind);
-        fs::File::open(place.root("a.txt")).unwrap().set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
-        assert!(matches!(place.carry(true), Ended::Changed(_)), "{kind}");
-        assert_eq!(read(&place.root("a.txt")), "content");
+        if copied {
+            // From another file system, before the original was taken aside.
+            fs::create_dir(place.dir.path().join("store/in")).unwrap();
+            fs::write(place.store("a.txt"), "content").unwrap();
+        }
+        set_time(&place.root("a.txt"), 1_000);
+        assert!(matches!(place.carry(true), Ended::Done { doubt: None, .. }), "{kind} {copied}");
+        assert_eq!(read(&place.root("a.txt")), "-");
     }
     // Taken out of the archive since, and the next file came.
     let place = Place::new(HandoverKind::Archive);
