@@ -80,8 +80,9 @@ pub(super) async fn is_clear(world: &World, mirror: &Mirror, attempt: &Attachmen
         }
         Ok(unknown) => {
             world.weather.clear();
+            let count = if unknown == 1 { "1 attachment".to_owned() } else { format!("{unknown} attachments") };
             format!(
-                "the case {} has {unknown} attachments with this mirror's tags that the journal does not know: it was \
+                "the case {} has {count} with this mirror's tags that the journal does not know: it was \
                  lost, is another one, or another casedrop has a mirror of this name",
                 attempt.case.case_id()
             )

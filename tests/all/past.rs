@@ -156,3 +156,43 @@ fn an_adoption_that_was_cut_off_is_not_the_whole_of_it() {
     stage.sync();
     assert_eq!((stage.sandbox.ledger(), stage.changes().len()), (before, changes));
 }
+
+#[test]
+fn silence_about_a_listed_file_is_no_answer() {
+    let stage = Stage::new();
+    stage.write("a.txt", "a");
+    stage.sync();
+    let before = stage.sandbox.ledger();
+    let starts = || stage.count(Op::StartAttachedFileUpload);
+    lose_every_trace(&stage);
+    let unknown = FaultKind::Status { code: 404, error: "ResourceNotFoundException".into(), message: "no".into() };
+    let silent = |count| {
+        let fault = Fault::first(Op::BatchGetAttachedFileMetadata, count, unknown.clone());
+        stage.sandbox.set_faults(vec![fault]);
+    };
+    // An adoption stays open.
+    silent(1);
+    let adopted = stage.run(&["adopt", "--yes"]);
+    let shown = text(&adopted);
+    assert_eq!(adopted.status.code(), Some(75), "{shown}");
+    assert!(shown.contains("without a certain answer what they are"), "{shown}");
+    // The case is asked again, and holds by what is said then.
+    silent(1);
+    assert_eq!(stage.run(&["sync"]).status.code(), Some(78));
+    assert!(text(&stage.run(&["status"])).contains("has 1 attachment with this mirror's tags"));
+    assert_eq!((stage.hold().as_str(), starts()), ("journal-rebuilt", 1));
+    assert!(stage.run(&["adopt", "--yes"]).status.success());
+    stage.sync();
+    assert_eq!((stage.sandbox.ledger(), starts()), (before, 1));
+
+    // For ever: a person decides.
+    lose_every_trace(&stage);
+    silent(1_000);
+    let output = stage.run(&["sync"]);
+    assert_eq!((output.status.code(), starts()), (Some(78), 1), "{}", text(&output));
+    assert!(text(&output).contains("cannot be asked for attachments from before this journal"), "{}", text(&output));
+    stage.sandbox.set_faults(Vec::new());
+    assert!(stage.run(&["release", "drop", "--count", "0"]).status.success());
+    stage.sync();
+    assert_eq!(stage.verdict("a.txt"), "attached");
+}
