@@ -15,7 +15,7 @@ use casedrop_sandbox::{FileStatus, LedgerFile, NewCase, Scan, Switches, Verdict}
 
 use super::course;
 use super::inbox::{self, Beside, Deed, Inbox, LARGEST, Place, TRIGGER};
-use super::run::{FAILS, fault, touch};
+use super::run::{self, FAILS, fault, touch};
 use super::seeds::{Outcome, Told, run_all};
 use super::stage::{End, Process, Stage};
 use super::wire::Weather;
@@ -444,6 +444,7 @@ impl Sim {
         let open = ["settling", "queued", "uploading", "scanning", "deleting"];
         counts.iter().all(|(word, count)| *count == 0 || !open.contains(word))
             && reader.open_handovers(process.engine.world.mirrors[0].id, None, 1).unwrap().is_empty()
+            && run::no_comparison(process, &reader)
             && reader.unsure(1).unwrap().is_empty()
             && process.engine.is_quiet()
     }

@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::control::{self, Request};
 use crate::core::model::HoldCode;
 use crate::host::simulated::Dice;
-use crate::journal::Reader;
+use crate::journal::{Reader, Verification};
 use crate::types::RelPath;
 
 /// Names at Connect of which the scan ends FAILED, in some seeds.
@@ -525,12 +525,16 @@ impl Sim {
         counts.iter().all(|(word, count)| *count == 0 || !open.contains(word))
             && [Stage::Started, Stage::Stored, Stage::Completed, Stage::Deleting].into_iter().all(none)
             && reader.unsure(1).unwrap().is_empty()
-            && process.engine.world.mirrors.iter().all(|mirror| {
-                let state = reader.verification(mirror.id).unwrap();
-                state.is_none_or(|state| state.began_at.is_none())
-            })
+            && no_comparison(process, &reader)
             && process.engine.is_quiet()
     }
+}
+
+/// No comparison with Connect is under way, which would go on in another process.
+pub(super) fn no_comparison(process: &Process, reader: &Reader) -> bool {
+    let ended = |state: Verification| state.began_at.is_none();
+    let mirrors = &process.engine.world.mirrors;
+    mirrors.iter().all(|mirror| reader.verification(mirror.id).unwrap().is_none_or(ended))
 }
 
 /// The watcher tells of a path.
