@@ -542,7 +542,7 @@ fn every_file_is_somewhere_at_any_time_and_handed_over_once_at_the_end() {
     );
     let enough = [
         ("kills within a move", sum.moving, seeds / 2),
-        ("archived", sum.archived, 4 * seeds),
+        ("archived", sum.archived, 3 * seeds),
         ("in quarantine", sum.quarantined, seeds / 2),
         ("removed", sum.removed, seeds),
         ("names taken", sum.taken, seeds / 2),
