@@ -70,7 +70,7 @@ fn moved_from(
     let mut best: Option<(bool, bool, RelPath, Target)> = None;
     for row in q.absent_with_hash(mirror, &version, CANDIDATES)? {
         let attachments = q.attachments_of(mirror, &row.path)?;
-        let busy = attachments.iter().any(|a| a.stage.is_under_way());
+        let busy = attachments.iter().any(|a| a.stage.is_under_way() && !is_waiting(a));
         let Some(approved) = attachments.iter().rev().find(|a| a.stage == Stage::Approved) else { continue };
         // What was found missing or altered at Connect is no content that could move.
         if !approved.is_visible() {
@@ -181,6 +181,10 @@ fn apply(
             row.next_attempt = Some(now);
             let verdict = if *same_target { Verdict::Attached } else { Verdict::Queued };
             set_verdict(&mut row, verdict, None, now);
+            // As it was to be sent from there; back and forth between two looks is no upload.
+            for mut attachment in tx.attachments_of(mirror, from)?.into_iter().filter(is_waiting) {
+                abandon(tx, &mut attachment, "the file has moved on", now)?;
+            }
             tx.move_file(from, &row)?;
             if rules.ingest {
                 handover::forgotten(tx, mirror, from, now)?;
@@ -408,7 +412,12 @@ fn is_unfinished(attachment: &Attachment) -> bool {
 /// Ends attempts that wait for their next try, of a file that is parked, unfinished, left scope, or is gone and kept:
 /// nobody would take them up again, or not for long. What is in flight is let through (invariant 5).
 fn give_up_waiting(tx: &Tx<'_>, view: &Known, why: &str, now: UnixMillis) -> Result<()> {
-    give_up(tx, view, why, now, |a| a.stage == Stage::Planned && !a.start_open)
+    give_up(tx, view, why, now, is_waiting)
+}
+
+/// Whether it waits for its next try, and no call is in flight.
+fn is_waiting(attachment: &Attachment) -> bool {
+    attachment.stage == Stage::Planned && !attachment.start_open
 }
 
 /// Ends attempts of a file that is attached as it is.

@@ -144,6 +144,24 @@ fn a_move_back_before_the_replace_restores_what_was() {
     });
 }
 
+/// Seed 53116 of the simulation: the replace had begun, and its attempt waited.
+#[test]
+fn a_move_back_while_the_replace_waits_restores_what_was_too() {
+    on_journal(|w| {
+        let id = w.bring("f", 1, Stage::Approved)?;
+        w.absent("f")?;
+        w.show("g", 1, 5)?;
+        let replace = w.attempt("g")?.id;
+        recover(w.tx, w.now())?;
+        w.absent("g")?;
+        assert!(matches!(w.show("f", 1, 6)?, Step::Move { same_target: true, .. }));
+        assert_eq!((w.stage(id)?, w.stage(replace)?), (Stage::Approved, Stage::Abandoned));
+        assert_eq!((w.verdict("f")?.as_str(), w.verdict("g")?.as_str()), ("attached", "no row"));
+        assert!(w.attachment(replace)?.unsure_since.is_some(), "whose start call may have been heard");
+        Ok(())
+    });
+}
+
 #[test]
 fn a_move_back_from_a_name_that_was_refused_leaves_no_record_of_the_refusal() {
     on_journal(|w| {
