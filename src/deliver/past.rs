@@ -124,7 +124,7 @@ async fn ask(world: &World, mirror: &Mirror, case: &CaseArn) -> Result<Result<us
 }
 
 /// Every file on the case. An unknown case has none; the start call will say so.
-async fn on_case(world: &World, case: &CaseArn) -> Result<Vec<(FileId, RemoteFile)>, Failure> {
+pub(super) async fn on_case(world: &World, case: &CaseArn) -> Result<Vec<(FileId, RemoteFile)>, Failure> {
     let listing = truth::listing(&world.aws, case, &mut Once).await?;
     let mut files = Vec::with_capacity(listing.files.len());
     for (file, remote) in truth::states(&world.aws, case, &listing.files, &mut Once).await? {

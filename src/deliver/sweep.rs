@@ -6,7 +6,8 @@
 
 use std::sync::Arc;
 
-use crate::aws::{Failure, Next, Remote};
+use super::past;
+use crate::aws::{Failure, Next};
 use crate::core::model::Attachment;
 use crate::crash::{self, Point};
 use crate::journal::JournalError;
@@ -14,9 +15,6 @@ use crate::record;
 use crate::tags;
 use crate::types::{FileId, UnixMillis};
 use crate::world::World;
-
-/// Ids that one status call takes (SERVICE.md 1.1).
-const PAGE: usize = 100;
 
 /// Whether a sweep now settles it.
 fn is_final(attachment: &Attachment, now: UnixMillis) -> bool {
@@ -58,29 +56,17 @@ pub(super) async fn sweep(world: Arc<World>, attachment: Attachment) -> Result<(
 
 /// FileIds on the case that carry this attempt's tag and that the journal does not know.
 async fn ours(world: &World, attachment: &Attachment) -> Result<Result<Vec<FileId>, Failure>, JournalError> {
-    let listed = match world.aws.case_files(&attachment.case).await {
+    // Silence about a listed file settles nothing.
+    let listed = match past::on_case(world, &attachment.case).await {
         Ok(listed) => listed,
         Err(failure) => return Ok(Err(failure)),
     };
     let reader = world.journal.reader()?;
-    let mut unknown = Vec::new();
-    for file in listed {
-        if reader.attachment_by_file_id(&file)?.is_none() {
-            unknown.push(file);
-        }
-    }
     let mut found = Vec::new();
-    for page in unknown.chunks(PAGE) {
-        match world.aws.statuses(&attachment.case, page).await {
-            Ok(answers) => found.extend(answers.into_iter().filter_map(|(file, remote)| {
-                match remote {
-                    Remote::Known(known) => (known.tags.get(tags::ATTEMPT).map(String::as_str)
-                        == Some(attachment.token.as_str()))
-                    .then_some(file),
-                    Remote::Error { .. } | Remote::Missing => None,
-                }
-            })),
-            Err(failure) => return Ok(Err(failure)),
+    for (file, remote) in listed {
+        let tagged = remote.tags.get(tags::ATTEMPT).map(String::as_str) == Some(attachment.token.as_str());
+        if tagged && reader.attachment_by_file_id(&file)?.is_none() {
+            found.push(file);
         }
     }
     Ok(Ok(found))
