@@ -367,16 +367,11 @@ impl Session {
                 continue;
             }
             let listing = truth::listing(&self.aws, case, &mut manners).await.map_err(|f| unanswered(case, &f))?;
-            let states = truth::states(&self.aws, case, &listing.files, &mut manners);
-            let states = states.await.map_err(|f| unanswered(case, &f))?;
-            let mut rows = Vec::with_capacity(states.len());
-            for (file, remote) in states {
-                let found = match remote {
-                    Some(remote) => Found::new(&file, &remote),
-                    // Deleted just now.
-                    None if self.is_gone(case, &file, &mut manners).await? => continue,
-                    None => Found::unanswered(&file),
-                };
+            let answers = truth::answers(&self.aws, case, &listing.files, &mut manners);
+            let answers = answers.await.map_err(|f| unanswered(case, &f))?;
+            let mut rows = Vec::with_capacity(answers.len());
+            for (file, remote) in answers {
+                let found = remote.map_or_else(|| Found::unanswered(&file), |remote| Found::new(&file, &remote));
                 let text = serde_json::to_string(&found);
                 rows.push((file, text.map_err(|e| Fatal::temporary(e.to_string()))?));
             }
@@ -392,10 +387,6 @@ impl Session {
         }
         manners.say(None);
         Ok(unknown)
-    }
-
-    async fn is_gone(&self, case: &CaseArn, file: &FileId, manners: &mut impl Manners) -> Result<bool, Fatal> {
-        truth::gone(&self.aws, case, file, manners).await.map_err(|failure| unanswered(case, &failure))
     }
 
     /// Whether Connect knows the case and how many files it has, if an earlier answer is still good: a day, unless

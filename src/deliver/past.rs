@@ -7,18 +7,17 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::Mutex as AsyncMutex;
 
-use crate::aws::{Failure, Next, Op, RemoteFile};
+use crate::aws::{Failure, Next, RemoteFile};
 use crate::core::model::{Attachment, HoldCode, ParkCode};
 use crate::host::random;
 use crate::host::time::Instant;
 use crate::journal::{JournalError, Tx};
 use crate::record;
 use crate::tags;
-use crate::truth::{self, Manners};
+use crate::truth::{self, Once};
 use crate::types::{CaseArn, ClientToken, FileId, UnixMillis};
 use crate::world::{Mirror, World};
 
@@ -109,9 +108,8 @@ fn refuses(failure: &Failure) -> bool {
     matches!(failure.next, Next::Park(code) if code != ParkCode::AccessDenied)
 }
 
-/// How many files of the mirror the case has that the journal does not know; none where a person decided meanwhile that
-/// it need not. The inner error is certain of the start call,
-/// which was not made.
+/// How many files of the mirror the case has that the journal does not know. The inner error is certain of the start
+/// call, which was not made.
 async fn ask(world: &World, mirror: &Mirror, case: &CaseArn) -> Result<Result<usize, Failure>, JournalError> {
     match on_case(world, case).await {
         Ok(files) => unknown(world, mirror, files).await.map(Ok),
@@ -124,35 +122,13 @@ async fn ask(world: &World, mirror: &Mirror, case: &CaseArn) -> Result<Result<us
 }
 
 /// Every file on the case. An unknown case has none; the start call will say so.
-pub(super) async fn on_case(world: &World, case: &CaseArn) -> Result<Vec<(FileId, RemoteFile)>, Failure> {
+async fn on_case(world: &World, case: &CaseArn) -> Result<Vec<(FileId, RemoteFile)>, Failure> {
     let listing = truth::listing(&world.aws, case, &mut Once).await?;
-    let mut files = Vec::with_capacity(listing.files.len());
-    for (file, remote) in truth::states(&world.aws, case, &listing.files, &mut Once).await? {
-        match remote {
-            Some(remote) => files.push((file, remote)),
-            // Listed still, and deleted.
-            None if truth::gone(&world.aws, case, &file, &mut Once).await? => {}
-            None => return Err(unanswered(&file)),
-        }
-    }
-    Ok(files)
+    truth::answers_at_once(&world.aws, case, &listing.files).await
 }
 
-fn unanswered(file: &FileId) -> Failure {
-    Failure {
-        op: Op::BatchGet,
-        next: Next::Retry,
-        certain: true,
-        code: "NoAnswer".to_owned(),
-        message: format!("nothing certain is said of {file}, which is listed on the case"),
-        http: None,
-        request_id: None,
-        hint: None,
-    }
-}
-
-/// How many of them are the mirror's, as long as it is young, and of no attempt of this journal, which may not know its FileIds yet.
-/// However they ended: what was refused is not to be sent again either.
+/// How many of them are the mirror's, and of no attempt of this journal, which may not know its FileIds yet; none where a
+/// person decided meanwhile. However they ended: what was refused is not to be sent again either.
 async fn unknown(world: &World, mirror: &Mirror, files: Vec<(FileId, RemoteFile)>) -> Result<usize, JournalError> {
     let ours: Vec<(FileId, ClientToken)> = files
         .into_iter()
@@ -176,15 +152,4 @@ async fn unknown(world: &World, mirror: &Mirror, files: Vec<(FileId, RemoteFile)
         Ok(unknown)
     };
     world.journal.write(count).await
-}
-
-/// Asks once: what fails in passing is tried again with the attempt.
-struct Once;
-
-impl Manners for Once {
-    const TRIES: u32 = 1;
-
-    async fn before(&mut self) {}
-
-    async fn trouble(&mut self, _: &Failure, _: Duration) {}
 }

@@ -6,13 +6,13 @@
 
 use std::sync::Arc;
 
-use super::past;
-use crate::aws::{Failure, Next};
+use crate::aws::{Failure, RemoteFile};
 use crate::core::model::Attachment;
 use crate::crash::{self, Point};
 use crate::journal::JournalError;
 use crate::record;
 use crate::tags;
+use crate::truth::{self, Once};
 use crate::types::{FileId, UnixMillis};
 use crate::world::World;
 
@@ -28,8 +28,6 @@ pub(super) async fn sweep(world: Arc<World>, attachment: Attachment) -> Result<(
             world.weather.clear();
             found
         }
-        // No such case: nothing of it can be left.
-        Err(failure) if failure.next == Next::Gone => Vec::new(),
         Err(failure) => {
             world.failed_call(&failure, &attachment);
             return Ok(());
@@ -56,18 +54,21 @@ pub(super) async fn sweep(world: Arc<World>, attachment: Attachment) -> Result<(
 
 /// FileIds on the case that carry this attempt's tag and that the journal does not know.
 async fn ours(world: &World, attachment: &Attachment) -> Result<Result<Vec<FileId>, Failure>, JournalError> {
-    // Silence about a listed file settles nothing.
-    let listed = match past::on_case(world, &attachment.case).await {
-        Ok(listed) => listed,
+    let (aws, case) = (&world.aws, &attachment.case);
+    let listing = match truth::listing(aws, case, &mut Once).await {
+        Ok(listing) => listing,
         Err(failure) => return Ok(Err(failure)),
     };
     let reader = world.journal.reader()?;
-    let mut found = Vec::new();
-    for (file, remote) in listed {
-        let tagged = remote.tags.get(tags::ATTEMPT).map(String::as_str) == Some(attachment.token.as_str());
-        if tagged && reader.attachment_by_file_id(&file)?.is_none() {
-            found.push(file);
+    let mut unknown = Vec::new();
+    for file in listing.files {
+        if reader.attachment_by_file_id(&file)?.is_none() {
+            unknown.push(file);
         }
     }
-    Ok(Ok(found))
+    // Silence about one of them settles nothing.
+    let answers = truth::answers_at_once(aws, case, &unknown).await;
+    let token = attachment.token.as_str();
+    let ours = |remote: &RemoteFile| remote.tags.get(tags::ATTEMPT).is_some_and(|tag| tag == token);
+    Ok(answers.map(|files| files.into_iter().filter(|(_, remote)| ours(remote)).map(|(file, _)| file).collect()))
 }

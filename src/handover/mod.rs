@@ -310,7 +310,8 @@ impl HandoverLoop {
         for (order, end) in &ended {
             match end {
                 Ended::Failed { fault: found, .. } if found.wide => fault = Some(found.text.clone()),
-                _ => {}
+                Ended::Done { .. } | Ended::Changed(_) | Ended::Doubtful(_) | Ended::Gone => {}
+                Ended::Taken(_) | Ended::Failed { .. } => {}
             }
             self.tell(&order.handover, end);
             news.push((order.handover.id, order.handover.tries, Outcome::of(end)));

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::disk::{self, fresh};
 use super::{Result, abandon, note, set_verdict};
 use crate::core::adopt::{Standing, Tagged};
-use crate::core::model::{AttachmentId, EventKind, HoldCode, MirrorId, ParkCode, RootIdentity, Stage, Verdict};
+use crate::core::model::{EventKind, HoldCode, MirrorId, ParkCode, RootIdentity, Stage, Verdict};
 use crate::core::plan::{Content, Rules, Seen};
 use crate::journal::{AdoptedAttachment, NewEvent, Tx};
 use crate::types::{ClientToken, RelPath, UnixMillis};
@@ -156,8 +156,8 @@ pub fn adopted(tx: &Tx<'_>, mirror: MirrorId, (taken, all): (u64, bool), now: Un
     Ok(())
 }
 
-/// Once all that a whole pass finds in a young mirror has come to its end, what came before this journal is known: each of these
-/// files was asked about. The files that come later are new.
+/// Once all that a whole pass finds in a young mirror has come to its end, what came before this journal is known: each
+/// of these files was asked about. The files that come later are new.
 pub fn grow(tx: &Tx<'_>, mirror: MirrorId) -> Result<()> {
     const OPEN: [&str; 6] = ["settling", "queued", "uploading", "scanning", "parked", "unrouted"];
     if !tx.is_young(mirror)? {
@@ -165,22 +165,4 @@ pub fn grow(tx: &Tx<'_>, mirror: MirrorId) -> Result<()> {
     }
     let open = tx.counts(Some(mirror))?.iter().any(|(word, count)| *count > 0 && OPEN.contains(word));
     if open || !tx.has_delivered(mirror)? { Ok(()) } else { tx.set_grown(mirror) }
-}
-
-/// The start call was not made: the case has files of the mirror that the journal does not know, and the mirror is held.
-pub fn not_started(tx: &Tx<'_>, id: AttachmentId, now: UnixMillis) -> Result<()> {
-    let mut attachment = tx.expect_attachment(id)?;
-    attachment.start_open = false;
-    if attachment.stage != Stage::Planned {
-        return tx.put_attachment(&attachment, now);
-    }
-    let text = "not sent: it may be attached already, see the hold journal-rebuilt";
-    abandon(tx, &mut attachment, text, now)?;
-    let Some(mut row) = tx.file_of(&attachment)? else { return Ok(()) };
-    if row.verdict == Verdict::Uploading {
-        set_verdict(&mut row, Verdict::Queued, Some(text.to_owned()), now);
-        row.next_attempt = Some(now);
-        tx.put_file(&row)?;
-    }
-    Ok(())
 }

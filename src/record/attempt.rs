@@ -205,6 +205,15 @@ pub fn start_failed(tx: &Tx<'_>, id: AttachmentId, failure: &Failure, random: f6
     }
 }
 
+/// The start call was not made: its file may be attached already, and the mirror is held until that is known.
+pub fn not_started(tx: &Tx<'_>, id: AttachmentId, now: UnixMillis) -> Result<()> {
+    let mut attachment = tx.expect_attachment(id)?;
+    attachment.start_open = false;
+    tx.put_attachment(&attachment, now)?;
+    let text = "not sent: it may be attached already, see the hold journal-rebuilt";
+    give_up(tx, id, text, None, None, 0.0, now)
+}
+
 /// S3 took every byte.
 pub fn stored(tx: &Tx<'_>, id: AttachmentId, request_id: Option<String>, now: UnixMillis) -> Result<Course> {
     let mut attachment = tx.expect_attachment(id)?;

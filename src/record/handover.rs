@@ -253,7 +253,8 @@ pub fn cancelled(tx: &Tx<'_>, id: HandoverId, why: &str, remains: Remains, now: 
     h.next_attempt = None;
     h.last_error = Some(why.to_owned());
     tx.put_handover(&h)?;
-    let Some(mut row) = tx.file(h.mirror, &h.path)? else { return Ok(()) };
+    let Some(before) = tx.file(h.mirror, &h.path)? else { return Ok(()) };
+    let mut row = before.clone();
     if row.note.as_deref().is_some_and(|note| note.starts_with(h.kind.as_str())) {
         row.note = None;
     }
@@ -274,7 +275,7 @@ pub fn cancelled(tx: &Tx<'_>, id: HandoverId, why: &str, remains: Remains, now: 
         Remains::Gone if row.absent_since.is_none() => missing(tx, &mut row, now)?,
         Remains::Gone => {}
     }
-    tx.put_file(&row)
+    if row == before { Ok(()) } else { tx.put_file(&row) }
 }
 
 /// The file of the path is gone, and its row with it: no hand-over of it waits any more.

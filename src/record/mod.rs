@@ -20,10 +20,10 @@ mod tests;
 mod time;
 mod truth;
 
-pub use adopt::{adopt, adopted, adopted_here, grow, not_started};
+pub use adopt::{adopt, adopted, adopted_here, grow};
 pub use attempt::{
-    Begun, Course, begin, begin_converted, completed, give_up, look_again, start_failed, started, stored, try_again,
-    waiting,
+    Begun, Course, begin, begin_converted, completed, give_up, look_again, not_started, start_failed, started, stored,
+    try_again, waiting,
 };
 pub use convert::{convert_failed, put_off};
 pub use disk::{delete, known, look, restless};

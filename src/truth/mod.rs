@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use crate::aws::{Client, Failure, Next, Remote, RemoteFile};
+use crate::aws::{Client, Failure, Next, Op, Remote, RemoteFile};
 use crate::core::model::{ParkCode, Version};
 use crate::core::retry;
 use crate::host::random;
@@ -97,6 +97,56 @@ pub async fn states(
         }));
     }
     Ok(states)
+}
+
+/// The same without what is listed still and deleted for certain. `None`: nothing certain is said.
+pub async fn answers(
+    aws: &Client,
+    case: &CaseArn,
+    files: &[FileId],
+    manners: &mut impl Manners,
+) -> Result<Vec<(FileId, Option<RemoteFile>)>, Failure> {
+    let mut answers = Vec::with_capacity(files.len());
+    for (file, remote) in states(aws, case, files, manners).await? {
+        if remote.is_some() || !gone(aws, case, &file, manners).await? {
+            answers.push((file, remote));
+        }
+    }
+    Ok(answers)
+}
+
+/// The same, asked once and whole: silence about one file is a failure.
+pub async fn answers_at_once(
+    aws: &Client,
+    case: &CaseArn,
+    files: &[FileId],
+) -> Result<Vec<(FileId, RemoteFile)>, Failure> {
+    let answers = answers(aws, case, files, &mut Once).await?.into_iter();
+    answers.map(|(file, remote)| Ok((file.clone(), remote.ok_or_else(|| no_answer(&file))?))).collect()
+}
+
+fn no_answer(file: &FileId) -> Failure {
+    Failure {
+        op: Op::BatchGet,
+        next: Next::Retry,
+        certain: true,
+        code: "NoAnswer".to_owned(),
+        message: format!("nothing certain is said of {file}, which is listed on the case"),
+        http: None,
+        request_id: None,
+        hint: None,
+    }
+}
+
+/// Asks once: whoever asks has tries of its own.
+pub struct Once;
+
+impl Manners for Once {
+    const TRIES: u32 = 1;
+
+    async fn before(&mut self) {}
+
+    async fn trouble(&mut self, _: &Failure, _: Duration) {}
 }
 
 /// Whether GetAttachedFile says for certain that the file does not exist (404). Any other answer is no such proof.
