@@ -15,7 +15,7 @@ use super::paused::{self, Paused};
 use super::words::{moment, plain, size};
 use super::{log, place};
 use crate::config::Config;
-use crate::core::model::{Attachment, Event, FileRow, Handover, HandoverKind, HandoverState, MirrorId, Verdict};
+use crate::core::model::{Attachment, Event, FileRow, Handover, HandoverKind, HandoverState, MirrorId, Stage, Verdict};
 use crate::core::plan::LARGEST_FILE;
 use crate::core::reference::{Candidate, CaseRef, RefState, Reference};
 use crate::core::routing::UnroutedReason;
@@ -488,6 +488,9 @@ fn show_attachment(a: &Attachment, now: UnixMillis, out: &mut Out) -> Result<(),
     if let Some(reason) = &a.reason {
         writeln!(out, "    reason      {}", plain(reason))?;
     }
+    if a.moved && a.stage == Stage::Approved {
+        writeln!(out, "    moved       its file belongs elsewhere now; replaced there when the file is sent")?;
+    }
     for (what, at) in times(a) {
         if let Some(at) = at {
             writeln!(out, "    {what:<10}  {}", moment(at, now))?;
@@ -523,6 +526,7 @@ fn attachment_json(a: &Attachment) -> serde_json::Value {
     let mut value = serde_json::json!({
         "id": a.id.0, "stage": a.stage, "attempt": a.attempt, "case": a.case, "name": a.name, "file_id": a.file_id,
         "size": a.version.size, "sha256": a.version.hash.to_string(), "client_token": a.token, "reason": a.reason,
+        "moved": a.moved && a.stage == Stage::Approved,
         "tries": a.tries, "last_error": a.last_error, "last_request_id": a.last_request_id,
         "unsure_since": a.unsure_since.map(|at| at.to_string()),
         "next_attempt": a.next_attempt.map(|at| at.to_string()),

@@ -8,7 +8,6 @@
 use std::time::Duration;
 
 use super::model::{Attachment, AttachmentId, FileRow, HandoverKind, ParkCode, Stage, Verdict};
-use super::plan::MOVED;
 use crate::types::{RelPath, UnixMillis};
 
 /// The beginning of every name that casedrop gives to a file of its own for a moment, beside others. Such names are
@@ -76,7 +75,7 @@ pub fn due(row: &FileRow, attachments: &[Attachment], policy: &Policy, now: Unix
             };
             let version = row.version()?;
             let proof = attachments.iter().rev().find(|a| a.stage == Stage::Approved)?;
-            let proven = proof.version == version && proof.file_id.is_some() && proof.reason.as_deref() != Some(MOVED);
+            let proven = proof.version == version && proof.file_id.is_some() && !proof.moved;
             proven.then_some(Due::Delivered(kind, proof.id))
         }
         Verdict::Parked(code) => {
@@ -275,6 +274,7 @@ mod tests {
             ended_at: None,
             deleted_at: None,
             extras: None,
+            moved: false,
         }
     }
 
@@ -302,7 +302,7 @@ mod tests {
             ("another hash", |_, a| a.version.hash = ContentHash([8; 32])),
             ("not approved", |_, a| a.stage = Stage::Completed),
             ("rejected", |_, a| a.stage = Stage::Rejected),
-            ("to be replaced elsewhere", |_, a| a.reason = Some(MOVED.to_owned())),
+            ("to be replaced elsewhere", |_, a| a.moved = true),
             ("not read", |r, _| r.hash = None),
             ("gone", |r, _| r.absent_since = Some(AT)),
         ];

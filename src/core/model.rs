@@ -276,6 +276,8 @@ pub struct Attachment {
     pub deleted_at: Option<UnixMillis>,
     /// `None`: an attempt of before this was kept; the configuration tells.
     pub extras: Option<Extras>,
+    /// The file moved to a path with another case or name since: it is to be replaced.
+    pub moved: bool,
 }
 
 impl Attachment {

@@ -93,9 +93,7 @@ impl Known {
 
     /// Whether a person keeps the attachment although the file is gone.
     pub fn is_kept(&self) -> bool {
-        self.attachments
-            .iter()
-            .any(|a| matches!(a.stage, Stage::Approved | Stage::Completed) && a.reason.as_deref() == Some(KEPT))
+        self.attachments.iter().any(is_kept)
     }
 
     /// The attempt that still goes forward.
@@ -383,8 +381,7 @@ fn standing(known: &Known, version: Option<Version>, target: &Target) -> Option<
     let version = version?;
     // A changed `case` or `file_name` in the configuration moves nothing at Connect (invariant 5); a moved file is
     // attached only once its attachment is where the path says.
-    let in_place =
-        |a: &Attachment| a.reason.as_deref() != Some(MOVED) || (&a.case, &a.name) == (&target.case, &target.name);
+    let in_place = |a: &Attachment| !a.moved || (&a.case, &a.name) == (&target.case, &target.name);
     let approved = known.approved().filter(|a| a.version == version && in_place(a));
     if let Some(live) = known.under_way() {
         return match live.stage {
@@ -484,11 +481,13 @@ pub const REPLACED: &str = "replaced";
 /// The mark of an attachment that stays at Connect by hand while its file is gone.
 pub const KEPT: &str = "kept";
 
+/// Whether it has the mark [`KEPT`].
+pub fn is_kept(attachment: &Attachment) -> bool {
+    matches!(attachment.stage, Stage::Approved | Stage::Completed) && attachment.reason.as_deref() == Some(KEPT)
+}
+
 /// How the note of a file begins whose writer has not said yet that it is whole.
 pub const UNFINISHED: &str = "not whole yet";
-
-/// The mark of an approved attachment whose file moved to a path with another case or name: it is to be replaced.
-pub const MOVED: &str = "moved";
 
 /// Whether the mirror's due deletes may go.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -301,6 +301,7 @@ impl Tx<'_> {
             ended_at: None,
             deleted_at: None,
             extras: Some(new.extras.clone()),
+            moved: false,
         })
     }
 
@@ -333,6 +334,7 @@ impl Tx<'_> {
                 a.next_attempt,
                 a.last_error,
                 a.last_request_id,
+                a.moved,
             ],
         )?;
         if changed > 0 {
@@ -596,7 +598,8 @@ static PUT_SQL: LazyLock<Vec<(Stage, String)>> = LazyLock::new(|| {
             Stage::ALL.iter().filter(|s| **s == to || s.may_become(to)).map(|s| format!("stage = '{s}'")).collect();
         format!(
             "UPDATE attachment SET stage = '{to}', {times} file_id = ?3, reason = ?4, start_open = ?5,
-                 unsure_since = ?6, tries = ?7, next_attempt = ?8, last_error = ?9, last_request_id = ?10
+                 unsure_since = ?6, tries = ?7, next_attempt = ?8, last_error = ?9, last_request_id = ?10,
+                 moved = ?11
              WHERE id = ?1 AND ({})",
             from.join(" OR ")
         )

@@ -121,7 +121,7 @@ fn apply(
             let mut row = row();
             arrived(tx, &mut row, view, stat, now)?;
             returned(tx, &mut row, now)?;
-            give_up_waiting(tx, view, "the file is not finished", now)?;
+            give_up_waiting(tx, &view.attachments, "the file is not finished", now)?;
             set_verdict(&mut row, Verdict::Settling, Some(note.clone()), now);
             tx.put_file(&row)
         }
@@ -182,16 +182,15 @@ fn apply(
             let verdict = if *same_target { Verdict::Attached } else { Verdict::Queued };
             set_verdict(&mut row, verdict, None, now);
             // As it was to be sent from there; back and forth between two looks is no upload.
-            for mut attachment in tx.attachments_of(mirror, from)?.into_iter().filter(is_waiting) {
-                abandon(tx, &mut attachment, "the file has moved on", now)?;
-            }
+            give_up_waiting(tx, &tx.attachments_of(mirror, from)?, "the file has moved on", now)?;
             tx.move_file(from, &row)?;
+            forget_keep(tx, &row, now)?;
             if rules.ingest {
                 handover::forgotten(tx, mirror, from, now)?;
             }
             for mut attachment in tx.attachments_of(mirror, path)? {
                 if attachment.stage == Stage::Approved {
-                    attachment.reason = (!same_target).then(|| plan::MOVED.to_owned());
+                    attachment.moved = !same_target;
                     tx.put_attachment(&attachment, now)?;
                 } else if *same_target && !rules.ingest && attachment.stage.is_refused() {
                     announce_delete(tx, &mut attachment, "refused, and its file has moved on", now)?;
@@ -211,7 +210,7 @@ fn apply(
             let mut row = row();
             returned(tx, &mut row, now)?;
             give_up_other_content(tx, view, stat.size, *hash, now)?;
-            give_up_waiting(tx, view, "the file is parked", now)?;
+            give_up_waiting(tx, &view.attachments, "the file is parked", now)?;
             // What could not be read keeps what was known of it, so that a later look can tell it from then. Else
             // stat and hash are of one look: an old hash beside a new size would be a version that never was.
             if *code != ParkCode::Unreadable || row.hash.is_none() {
@@ -224,7 +223,7 @@ fn apply(
             tx.put_file(&row)
         }
         Step::Ignore { rule } => {
-            give_up_waiting(tx, view, "the file left scope", now)?;
+            give_up_waiting(tx, &view.attachments, "the file left scope", now)?;
             let mut row = row();
             if row.absent_since.take().is_some() {
                 forget_keep(tx, &row, now)?;
@@ -234,7 +233,7 @@ fn apply(
             tx.put_file(&row)
         }
         Step::Unroute { stat, hash, why } => {
-            give_up_waiting(tx, view, "the file left scope", now)?;
+            give_up_waiting(tx, &view.attachments, "the file left scope", now)?;
             let mut row = row();
             arrived(tx, &mut row, view, stat, now)?;
             if row.absent_since.take().is_some() {
@@ -273,7 +272,7 @@ fn apply(
             tx.put_file(&row)
         }
         Step::Keep => {
-            give_up_waiting(tx, view, "the file is gone", now)?;
+            give_up_waiting(tx, &view.attachments, "the file is gone", now)?;
             let mut row = row();
             row.absent_since.get_or_insert(now);
             // Only what is approved counts as attached (invariant 11).
@@ -397,8 +396,14 @@ fn returned(tx: &Tx<'_>, row: &mut FileRow, now: UnixMillis) -> Result<()> {
 }
 
 /// Ends those attempts of the file that `which` names.
-fn give_up(tx: &Tx<'_>, view: &Known, why: &str, now: UnixMillis, which: impl Fn(&Attachment) -> bool) -> Result<()> {
-    for attachment in view.attachments.iter().filter(|a| which(a)) {
+fn give_up(
+    tx: &Tx<'_>,
+    attachments: &[Attachment],
+    why: &str,
+    now: UnixMillis,
+    which: impl Fn(&Attachment) -> bool,
+) -> Result<()> {
+    for attachment in attachments.iter().filter(|a| which(a)) {
         abandon(tx, &mut attachment.clone(), why, now)?;
     }
     Ok(())
@@ -411,8 +416,8 @@ fn is_unfinished(attachment: &Attachment) -> bool {
 
 /// Ends attempts that wait for their next try, of a file that is parked, unfinished, left scope, or is gone and kept:
 /// nobody would take them up again, or not for long. What is in flight is let through (invariant 5).
-fn give_up_waiting(tx: &Tx<'_>, view: &Known, why: &str, now: UnixMillis) -> Result<()> {
-    give_up(tx, view, why, now, is_waiting)
+pub(super) fn give_up_waiting(tx: &Tx<'_>, attachments: &[Attachment], why: &str, now: UnixMillis) -> Result<()> {
+    give_up(tx, attachments, why, now, is_waiting)
 }
 
 /// Whether it waits for its next try, and no call is in flight.
@@ -422,7 +427,7 @@ fn is_waiting(attachment: &Attachment) -> bool {
 
 /// Ends attempts of a file that is attached as it is.
 fn give_up_unfinished(tx: &Tx<'_>, view: &Known, now: UnixMillis) -> Result<()> {
-    give_up(tx, view, "the file is what is attached", now, is_unfinished)
+    give_up(tx, &view.attachments, "the file is what is attached", now, is_unfinished)
 }
 
 /// Ends attempts at content that the file no longer has.
@@ -434,7 +439,7 @@ fn give_up_other_content(
     now: UnixMillis,
 ) -> Result<()> {
     let other = |version: Version| version.size != size || hash.is_some_and(|hash| hash != version.hash);
-    give_up(tx, view, "the file changed", now, |a| is_unfinished(a) && other(a.version))
+    give_up(tx, &view.attachments, "the file changed", now, |a| is_unfinished(a) && other(a.version))
 }
 
 pub(super) fn park_event(tx: &Tx<'_>, row: &FileRow, code: ParkCode, why: Option<&str>, now: UnixMillis) -> Result<()> {

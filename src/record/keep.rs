@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::disk::give_up_waiting;
 use super::{Result, note, set_verdict};
 use crate::core::model::{AttachmentId, EventKind, FileRow, MirrorId, Stage, Verdict};
 use crate::core::plan;
@@ -34,8 +35,9 @@ pub fn keep(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, now: UnixMillis) -> R
         let stays = matches!(row.verdict, Verdict::Attached | Verdict::Scanning);
         return Ok(if stays { Kept::Already } else { Kept::NotWaiting });
     }
+    let attachments = tx.attachments_of(mirror, path)?;
     let (mut kept, mut sent, mut scanning) = (false, false, false);
-    for mut attachment in tx.attachments_of(mirror, path)? {
+    for mut attachment in attachments.clone() {
         match attachment.stage {
             Stage::Approved | Stage::Completed => {
                 scanning |= attachment.stage == Stage::Completed;
@@ -54,6 +56,7 @@ pub fn keep(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, now: UnixMillis) -> R
     if !kept {
         return Ok(if sent { Kept::Sent } else { Kept::NotWaiting });
     }
+    give_up_waiting(tx, &attachments, "the file is gone", now)?;
     let verdict = if scanning { Verdict::Scanning } else { Verdict::Attached };
     set_verdict(&mut row, verdict, Some(BY_HAND.to_owned()), now);
     tx.put_file(&row)?;
@@ -64,7 +67,7 @@ pub fn keep(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, now: UnixMillis) -> R
 /// A file that is there again is followed as any other: what a person kept while it was gone is no longer kept.
 pub(super) fn forget_keep(tx: &Tx<'_>, row: &FileRow, now: UnixMillis) -> Result<()> {
     for mut attachment in tx.attachments_of(row.mirror, &row.path)? {
-        if attachment.reason.as_deref() == Some(plan::KEPT) {
+        if plan::is_kept(&attachment) {
             attachment.reason = None;
             tx.put_attachment(&attachment, now)?;
         }

@@ -78,6 +78,7 @@ fn attachment(stage: Stage, content: u8) -> Attachment {
         ended_at: None,
         deleted_at: None,
         extras: None,
+        moved: false,
     }
 }
 
@@ -235,7 +236,7 @@ fn content_that_was_read_is_brought_to_connect_unless_it_is_there() {
         (
             "moved and not yet replaced",
             read(1),
-            known(settling(1), vec![Attachment { name: "old".into(), ..because(Stage::Approved, 1, MOVED) }]),
+            known(settling(1), vec![Attachment { name: "old".into(), moved: true, ..attachment(Stage::Approved, 1) }]),
             queue(1, QueueWhy::Changed),
         ),
         (
@@ -422,11 +423,16 @@ fn any_row() -> impl Strategy<Value = FileRow> {
 }
 
 fn any_attachment() -> impl Strategy<Value = Attachment> {
-    let reason = prop::sample::select(vec!["rejected", "failed", ABSENT, REPLACED, MOVED, "the file changed"]);
+    let reason = prop::sample::select(vec!["rejected", "failed", ABSENT, REPLACED, KEPT, "the file changed"]);
     let stage = prop::sample::select(Stage::ALL);
-    (stage, 0_u8..3, prop::option::of(reason), any::<bool>()).prop_map(|(stage, content, reason, start_open)| {
-        Attachment { reason: reason.map(str::to_owned), start_open, ..attachment(stage, content) }
-    })
+    (stage, 0_u8..3, prop::option::of(reason), any::<bool>(), any::<bool>()).prop_map(
+        |(stage, content, reason, start_open, moved)| Attachment {
+            reason: reason.map(str::to_owned),
+            start_open,
+            moved,
+            ..attachment(stage, content)
+        },
+    )
 }
 
 fn any_known() -> impl Strategy<Value = Known> {

@@ -138,6 +138,25 @@ fn a_journal_of_version_1_keeps_every_row() {
     journal.close();
 }
 
+#[test]
+fn an_attachment_that_was_to_be_replaced_elsewhere_still_is() {
+    let dir = folder();
+    let path = db(&dir);
+    version_1(&path);
+    let conn = rusqlite::Connection::open(&path).unwrap();
+    conn.execute("UPDATE attachment SET reason = 'moved' WHERE stage = 'approved'", []).unwrap();
+    drop(conn);
+    let journal = Journal::open(&path).unwrap();
+    let reader = journal.reader().unwrap();
+    for stage in Stage::ALL {
+        let rows = reader.attachments_of(crate::core::model::MirrorId(9), &path_of(stage.as_str())).unwrap();
+        let expected = if *stage == Stage::Approved { (true, None) } else { (false, Some("absent")) };
+        assert_eq!((rows[0].moved, rows[0].reason.as_deref()), expected, "{stage}");
+    }
+    drop(reader);
+    journal.close();
+}
+
 fn path_of(word: &str) -> crate::types::RelPath {
     super::support::path(word)
 }

@@ -133,6 +133,7 @@ fn a_new_attachment_is_what_was_asked_for() {
             ended_at: None,
             deleted_at: None,
             extras: Some(Default::default()),
+            moved: false,
         }
     );
     assert_eq!(journal.reader().unwrap().attachment(row.id).unwrap(), Some(row), "told as it is kept");

@@ -3,7 +3,7 @@
 use super::super::*;
 use super::support::*;
 use crate::core::model::Stat;
-use crate::core::plan::{ABSENT, Content, MOVED, REPLACED, Seen, Step};
+use crate::core::plan::{ABSENT, Content, REPLACED, Seen, Step};
 
 #[test]
 fn from_a_file_to_what_agents_see() {
@@ -105,7 +105,7 @@ fn a_move_that_keeps_case_and_name_calls_nothing() {
         assert!(matches!(w.show("b/f", 1, 5)?, Step::Move { same_target: true, .. }));
         assert_eq!((w.verdict("a/f")?.as_str(), w.verdict("b/f")?.as_str()), ("no row", "attached"));
         let moved = w.attachment(id)?;
-        assert_eq!((moved.path, moved.stage, moved.reason), (rel("b/f"), Stage::Approved, None));
+        assert_eq!((moved.path, moved.stage, moved.moved), (rel("b/f"), Stage::Approved, false));
         assert_eq!(w.show("b/f", 1, 5)?, Step::Nothing);
         assert_eq!(w.absent("a/f")?, Step::Nothing);
         Ok(())
@@ -119,7 +119,7 @@ fn a_move_to_another_name_is_a_replace() {
         w.absent("f")?;
         assert!(matches!(w.show("g", 1, 5)?, Step::Move { same_target: false, .. }));
         let moved = w.attachment(old)?;
-        assert_eq!((moved.stage, moved.reason.as_deref()), (Stage::Approved, Some(MOVED)));
+        assert_eq!((moved.stage, moved.moved), (Stage::Approved, true));
         assert_eq!(w.verdict("g")?, "queued");
         let new = w.attempt("g")?;
         assert_eq!(new.name, "g");
@@ -138,7 +138,7 @@ fn a_move_back_before_the_replace_restores_what_was() {
         w.absent("g")?;
         assert!(matches!(w.show("f", 1, 6)?, Step::Move { same_target: true, .. }));
         let back = w.attachment(id)?;
-        assert_eq!((back.path, back.stage, back.reason), (rel("f"), Stage::Approved, None));
+        assert_eq!((back.path, back.stage, back.moved), (rel("f"), Stage::Approved, false));
         assert_eq!((w.verdict("f")?.as_str(), w.verdict("g")?.as_str()), ("attached", "no row"));
         Ok(())
     });

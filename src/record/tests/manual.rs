@@ -5,8 +5,10 @@ use std::time::Duration;
 use super::super::*;
 use super::support::*;
 use crate::aws::Next;
+use crate::core::compare::Class;
 use crate::core::model::{Hold, HoldCode, ParkCode, RootIdentity};
 use crate::core::plan::{Content, Seen, Step};
+use crate::journal::Difference;
 
 #[test]
 fn invariant_18_a_stop_in_each_stage_goes_on_where_it_can() {
@@ -225,6 +227,65 @@ fn a_delete_is_called_back_until_it_is_sent_and_only_what_agents_saw() {
         delete(w.tx, w.mirror, &rel("g"), "evidence", w.now())?;
         assert_eq!(keep(w.tx, w.mirror, &rel("g"), w.now())?, Kept::Now);
         assert_eq!((w.stage(refused)?, w.stage(seen)?), (Stage::Deleting, Stage::Approved));
+        Ok(())
+    });
+}
+
+/// Attached under its old name still, it must not count as attached under the new one.
+#[test]
+fn what_is_kept_on_its_way_to_another_name_goes_on_there_when_it_is_back() {
+    on_journal(|w| {
+        let old = w.bring("f", 1, Stage::Approved)?;
+        w.absent("f")?;
+        assert!(matches!(w.show("g", 1, 5)?, Step::Move { same_target: false, .. }));
+        let replace = w.attempt("g")?.id;
+        recover(w.tx, w.now())?;
+        w.absent("g")?;
+        assert_eq!(keep(w.tx, w.mirror, &rel("g"), w.now())?, Kept::Now);
+        assert_eq!((w.stage(old)?, w.stage(replace)?), (Stage::Approved, Stage::Abandoned));
+        w.pass(GRACE_MS);
+        assert_eq!((w.absent("g")?, w.verdict("g")?.as_str()), (Step::Nothing, "attached"));
+        assert!(matches!(w.show("g", 1, 5)?, Step::Queue { .. }));
+        let new = w.attempt("g")?;
+        w.go(new.id, Stage::Approved)?;
+        assert_eq!((w.stage(old)?, w.verdict("g")?.as_str()), (Stage::Deleting, "attached"));
+        // The same where its delete was announced already.
+        w.absent("g")?;
+        assert!(matches!(w.show("h", 1, 5)?, Step::Move { same_target: false, .. }));
+        w.absent("h")?;
+        w.pass(GRACE_MS);
+        delete(w.tx, w.mirror, &rel("h"), "evidence", w.now())?;
+        assert_eq!(keep(w.tx, w.mirror, &rel("h"), w.now())?, Kept::Now);
+        assert!(matches!(w.show("h", 1, 5)?, Step::Queue { .. }));
+        Ok(())
+    });
+}
+
+#[test]
+fn a_finding_that_passes_does_not_put_a_moved_file_in_its_place() {
+    on_journal(|w| {
+        let old = w.bring("f", 1, Stage::Approved)?;
+        w.absent("f")?;
+        w.show("g", 1, 5)?;
+        let case = w.attachment(old)?.case;
+        let difference = Difference {
+            class: Class::Missing,
+            case: case.clone(),
+            path: Some(rel("g")),
+            attachment: Some(old),
+            file_id: w.attachment(old)?.file_id,
+            text: "not there".to_owned(),
+            detail: serde_json::Value::Null,
+            found_at: w.now(),
+        };
+        let found = |finding, park| [Compared { id: old, stage: Stage::Approved, finding, park }];
+        let missing = found(Err(Some(difference)), Some(ParkCode::MissingRemotely));
+        compared(w.tx, w.mirror, &case, &missing, &[], w.now())?;
+        assert!(!w.attachment(old)?.is_visible());
+        compared(w.tx, w.mirror, &case, &found(Ok(()), None), &[], w.now())?;
+        assert!(w.attachment(old)?.is_visible());
+        w.show("g", 1, 6)?;
+        assert_eq!(w.verdict("g")?, "queued");
         Ok(())
     });
 }
