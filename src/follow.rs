@@ -102,14 +102,10 @@ impl Follow {
                 }
                 () = time::sleep_until(wake) => {
                     if paused.is_none() && let Some(case) = self.due() {
-                        tokio::select! {
-                            biased;
-                            () = stop.cancelled() => return Ok(()),
-                            asked = pulse.beating(self.ask(&case)) => match asked {
-                                // A full disk passes: what was answered is asked again.
-                                Err(error) if error.may_heal() => self.world.journal_trouble(&error),
-                                other => other?,
-                            },
+                        match pulse.beating(Box::pin(self.ask(&case, &stop))).await {
+                            // A full disk passes: what was answered is asked again.
+                            Err(error) if error.may_heal() => self.world.journal_trouble(&error),
+                            other => other?,
                         }
                     }
                 }
@@ -146,7 +142,8 @@ impl Follow {
         Some(arn)
     }
 
-    async fn ask(&mut self, arn: &CaseArn) -> Result<(), JournalError> {
+    /// A stop ends the question at once; what is answered is recorded and told of, all of it.
+    async fn ask(&mut self, arn: &CaseArn, stop: &CancellationToken) -> Result<(), JournalError> {
         let Some(case) = self.cases.get_mut(arn) else { return Ok(()) };
         let page: Vec<(FileId, AttachmentId)> = case
             .waiting
@@ -155,7 +152,12 @@ impl Follow {
             .take(PAGE)
             .collect();
         let ids: Vec<FileId> = page.iter().map(|(file, _)| file.clone()).collect();
-        let answers = match self.world.aws.statuses(arn, &ids).await {
+        let asked = tokio::select! {
+            biased;
+            () = stop.cancelled() => return Ok(()),
+            asked = self.world.aws.statuses(arn, &ids) => asked,
+        };
+        let answers = match asked {
             Ok(answers) => answers,
             Err(failure) => {
                 if let Some(waiting) = case.waiting.values().next() {
@@ -174,7 +176,16 @@ impl Follow {
         for (file, remote) in answers {
             let Some(waiting) = by_file.get(&file).and_then(|id| case.waiting.get(id)) else { continue };
             let (world, attachment) = (Arc::clone(&self.world), waiting.attachment.clone());
-            ends.spawn(async move { (attachment.id, conclude(&world, &attachment, &remote).await) });
+            let stop = stop.clone();
+            ends.spawn(async move {
+                let end = Box::pin(conclude(&world, &attachment, &remote));
+                // An odd answer takes a second call.
+                let ended = match &remote {
+                    Remote::Known(_) => end.await,
+                    Remote::Error { .. } | Remote::Missing => stop.run_until_cancelled(end).await.unwrap_or(Ok(false)),
+                };
+                (attachment.id, ended)
+            });
         }
         while let Some(end) = ends.join_next().await {
             let (id, ended) = end.map_err(|error| JournalError::internal(&error.to_string()))?;

@@ -130,8 +130,10 @@ fn a_file_waits_for_its_trigger_and_both_go_together() {
     stage.write("in/early.txt.ok", "");
     stage.write("in/ready.txt", "ready");
     stage.write("in/ready.txt.ok", "trigger");
-    wait("the one with a trigger is archived", || archive(&stage).join("in/ready.txt").exists(), || daemon.log());
-    assert_eq!(fs::read(archive(&stage).join("in/ready.txt.ok")).unwrap(), b"trigger");
+    let trigger = archive(&stage).join("in/ready.txt.ok");
+    wait("the one with a trigger is archived, and it too", || trigger.exists(), || daemon.log());
+    assert_eq!(fs::read(archive(&stage).join("in/ready.txt")).unwrap(), b"ready");
+    assert_eq!(fs::read(trigger).unwrap(), b"trigger");
     wait_line(&stage, "in/waits.txt", "not whole yet: its trigger");
     wait_line(&stage, "in/early.txt.ok", "that file is not there");
     assert_eq!(stage.verdict("in/waits.txt"), "settling");
