@@ -189,11 +189,12 @@ fn absences(
     let (waiting, first) = reader.unannounced_deletes(id)?;
     let missing = waiting + newly;
     let first = first.unwrap_or(now).min(now);
+    let gone = missing + reader.kept_since(id, first.minus(mirror.config.delete_grace))?;
     let older = reader.older_present(id, first)?.saturating_sub(newly);
     let hidden = if missing == 0 { 0 } else { reader.older_present_within(id, first, pass.gaps())? };
-    if plan::is_emptied(missing, older) && missing > released {
+    if plan::is_emptied(gone, older) && missing > released {
         say.held(format!(
-            "{missing} attached files are gone, and none that was there with them is left; nothing is deleted"
+            "{gone} attached files are gone, and none that was there with them is left; nothing is deleted"
         ));
         return Ok(());
     }

@@ -27,6 +27,8 @@ struct Missing {
     released: u64,
     /// Attached files that are gone, their deletes not yet announced.
     missing: u64,
+    /// Files that went within a grace before them, or later, and are kept by hand.
+    kept: u64,
     emptied: bool,
     /// The gaps of the listing may hide that the root was emptied.
     unclear: bool,
@@ -92,10 +94,13 @@ impl MirrorLoop {
     async fn missing(&self, pass: &Pass) -> Result<Missing, JournalError> {
         let gaps: Vec<RelPath> = pass.gaps().cloned().collect();
         let (id, hour_ago) = (self.mirror.id, UnixMillis(UnixMillis::now().0 - 3_600_000));
+        let grace = self.mirror.config.delete_grace;
         self.ask(move |reader| {
             let (missing, first) = reader.unannounced_deletes(id)?;
+            // A person who keeps one of those that went together says nothing of the others.
+            let kept = first.map_or(Ok(0), |first| reader.kept_since(id, first.minus(grace)))?;
             let (mut older, mut hidden) = (1, 0);
-            if let Some(first) = first.filter(|_| missing >= 2 || !gaps.is_empty()) {
+            if let Some(first) = first.filter(|_| missing + kept >= 2 || !gaps.is_empty()) {
                 older = reader.older_present(id, first)?;
                 hidden = reader.older_present_within(id, first, &gaps)?;
             }
@@ -104,7 +109,8 @@ impl MirrorLoop {
                 recent: reader.deletes_since(id, hour_ago)?,
                 released: reader.mirror(id)?.map_or(0, |row| u64::from(row.released)),
                 missing,
-                emptied: plan::is_emptied(missing, older),
+                kept,
+                emptied: plan::is_emptied(missing + kept, older),
                 unclear: plan::may_be_emptied(missing, older, hidden),
             })
         })
@@ -115,9 +121,10 @@ impl MirrorLoop {
     async fn weigh_holds(&self, due: u64, weighed: &Missing) -> Result<(), JournalError> {
         let (journal, budget) = (&self.world.journal, self.mirror.config.delete_budget);
         let keeps = !self.mirror.rules().propagate_deletes;
-        let Missing { tracked, recent, released, missing, emptied, .. } = *weighed;
+        let Missing { tracked, recent, released, missing, kept, emptied, .. } = *weighed;
         if emptied && missing > released && !keeps {
-            let text = format!("{missing} attached files are gone, and none that was there with them is left");
+            let gone = missing + kept;
+            let text = format!("{gone} attached files are gone, and none that was there with them is left");
             self.mirror.begin_hold(journal, HoldCode::RootEmptied, text).await?;
         }
         if missing == 0 || keeps {

@@ -39,6 +39,8 @@ pub enum Step {
     Retry,
     /// A person releases the holds of one mirror.
     Release { mirror: usize },
+    /// A person calls the delete of a file back that is gone.
+    Keep { mirror: usize, which: u64 },
     /// The process ends, and its journal is lost.
     Lose { what: Lost, killed: bool },
     /// A person stops the process and rebuilds the journal.
@@ -147,6 +149,18 @@ pub fn steps(seed: u64) -> Vec<Step> {
         let (shut, remove) = (Deed::Shut { which: 0 }, Deed::Remove { which: dice.below(80) });
         let half = [then(shut), Step::Adopt, Step::Pass(20_000), then(remove), Step::Pass(150_000)];
         steps.splice(at + 1..at + 1, half);
+    }
+    for _ in 0..dice.below(3) {
+        // While its delete waits for the end of the grace, or for its call.
+        let (mirror, which) = (one_of(&mut dice, mirrors), dice.below(4));
+        let deed = match dice.below(3) {
+            0 => Deed::RemoveFolder { which: dice.below(80) },
+            _ => Deed::Remove { which: dice.below(80) },
+        };
+        let wait = Step::Pass(dice.below(70_000));
+        let keep = [Step::User { mirror, deed, noticed: true }, wait, Step::Keep { mirror, which }];
+        let at = usize::try_from(begun + dice.below(steps.len() as u64 + 1 - begun)).unwrap();
+        steps.splice(at..at, keep);
     }
     steps
 }

@@ -54,6 +54,8 @@ struct State {
     lost: Option<i64>,
     /// What a person gave up with a release instead of an adoption: attached, and known to no journal.
     forgotten: BTreeSet<String>,
+    /// What a person keeps while its file is gone, and since when.
+    kept: BTreeMap<String, i64>,
     broken: Vec<String>,
     deletes: u64,
     announced: u64,
@@ -76,6 +78,7 @@ impl Judge {
             left_out: None,
             lost: None,
             forgotten: BTreeSet::new(),
+            kept: BTreeMap::new(),
             broken: Vec::new(),
             deletes: 0,
             announced: 0,
@@ -135,6 +138,21 @@ impl Judge {
         state.forgotten.extend(ledger.iter().filter(unknown).map(|file| file.file_id.clone()));
     }
 
+    /// A person called the delete of this file back, and was heard or not.
+    pub fn kept(&self, mirror: MirrorId, path: &RelPath) {
+        let state = &mut *self.0.lock().unwrap();
+        let Some(reader) = &state.reader else { return };
+        let attachments = reader.attachments_of(mirror, path).unwrap();
+        let ids = attachments.iter().filter(|a| plan::is_kept(a)).filter_map(|a| a.file_id.as_ref());
+        let now = simulated::true_time().unwrap();
+        state.kept.extend(ids.map(|id| (id.as_str().to_owned(), now)));
+    }
+
+    /// How many attachments a person kept.
+    pub fn keeps(&self) -> u64 {
+        self.0.lock().unwrap().kept.len() as u64
+    }
+
     /// Judges what happened since the last look. To be called before anything changes but the passing of time: a
     /// user's deed, a clock, the end of the process. `ledger`: what is at Connect, if that is to be compared.
     pub fn look(&self, ledger: &[LedgerFile]) {
@@ -187,8 +205,12 @@ fn looks_emptied(reader: &Reader, events: &[Event], event: &Event, disk: &Disk) 
     let of = |row: &FileRow| reader.attachments_of(event.mirror, &row.path).unwrap();
     let counts = |a: &Attachment| a.stage == Stage::Approved || together(a);
     let rows = rows.into_iter().filter(|row| !says_nothing(&row.verdict) && of(row).iter().any(counts));
-    let (there, gone): (Vec<_>, Vec<_>) = rows.partition(|row| disk.tree().contains_key(text(&row.path)));
-    let first = gone.iter().filter_map(|row| row.absent_since).min();
+    let (there, mut gone): (Vec<_>, Vec<_>) = rows.partition(|row| disk.tree().contains_key(text(&row.path)));
+    // What a person keeps went with the others, or long before.
+    let kept = |row: &FileRow| of(row).iter().any(plan::is_kept);
+    let first = gone.iter().filter(|row| !kept(row)).filter_map(|row| row.absent_since).min();
+    let with_it = |at: UnixMillis| first.is_some_and(|first| at.0 >= first.0 - GRACE_MS);
+    gone.retain(|row| !kept(row) || row.absent_since.is_some_and(with_it));
     let older = |row: &FileRow| first.is_some_and(|first| row.seen_at < first);
     gone.len() >= 2 && !there.iter().any(older)
 }
@@ -290,6 +312,10 @@ impl State {
             return Err("invariant 5: its delete is announced although it is out of scope".to_owned());
         }
         let seen = |since| disk.other_had(path, since) || disk.was_there(since, at, 0, |there, _, _| there == path);
+        let kept = attachment.file_id.as_ref().and_then(|id| self.kept.get(id.as_str()));
+        if kept.is_some_and(|since| !seen(*since)) {
+            return Err("invariant 2: its delete is announced although a person keeps it".to_owned());
+        }
         if self.lost.is_some_and(|lost| !seen(lost)) {
             return Err("invariant 19: its delete is announced although this journal never saw it".to_owned());
         }
@@ -338,6 +364,15 @@ impl State {
             return Ok(());
         }
         self.deletes += 1;
+        // A newer content of the file may take its place still.
+        let kept = self.kept.get(&file.file_id).filter(|_| known.reason.as_deref() != Some(plan::REPLACED));
+        if let Some(since) = kept {
+            let disk = self.watched(&reader.mirror(known.mirror).unwrap().unwrap().name).disk.lock().unwrap();
+            let path = text(&known.path);
+            if !disk.other_had(path, *since) && !disk.was_there(*since, i64::MAX, 0, |there, _, _| there == path) {
+                return Err(format!("invariant 2: deleted although a person keeps it: {known:?}"));
+            }
+        }
         if reader.mirror(known.mirror).unwrap().unwrap().holds.iter().any(|hold| hold.code == HoldCode::JournalRebuilt)
         {
             return Err("invariant 19: deleted while the lost journal is not rebuilt".to_owned());

@@ -42,8 +42,8 @@ fn any_course_of_events_ends_with_both_sides_equal() {
     println!(
         "{} seeds from {first} in {:.1} s, {} with two mirrors: {} steps, {} processes, {} kills, {} lost journals; {} calls, {} \
          deletes of visible files, {} files moved to the other mirror, {} transfers in pieces ({} cut), {} files changed while they were sent; faults: {} of the \
-         network, {} of the service, {} of the disk; judged: {} announced deletes, {} adoptions, {} times that trouble of \
-         one mirror does not delay the other",
+         network, {} of the service, {} of the disk; judged: {} announced deletes, {} adoptions, {} \
+         attachments that a person kept, {} times that trouble of one mirror does not delay the other",
         sum.seeds,
         all.seconds,
         sum.pairs,
@@ -62,6 +62,7 @@ fn any_course_of_events_ends_with_both_sides_equal() {
         sum.disk_faults,
         sum.announced,
         sum.adoptions,
+        sum.keeps,
         sum.apart,
     );
     assert!(
@@ -75,6 +76,7 @@ fn any_course_of_events_ends_with_both_sides_equal() {
         ("announced deletes", sum.announced, seeds / 4),
         ("lost journals", sum.losses, seeds / 12),
         ("adoptions", sum.adoptions, seeds / 16),
+        ("kept attachments", sum.keeps, seeds / 16),
         ("transfers in pieces", sum.pieces, seeds / 4),
         ("transfers in pieces that are cut", sum.cut, seeds / 40),
         ("files changed while they were sent", sum.torn, seeds / 20),

@@ -11,6 +11,7 @@ use crate::control;
 use crate::core::model::{EventKind, HoldCode};
 use crate::fatal::FatalKind;
 use crate::journal::EventFilter;
+use crate::types::RelPath;
 
 #[test]
 fn the_hold_of_a_root_that_cannot_be_listed_stays_until_it_can() {
@@ -92,4 +93,37 @@ fn a_release_accepts_the_root_that_was_shown_and_no_other() {
         Ok(())
     });
     assert_eq!(end, End::Stopped);
+}
+
+/// Seed 100537: a person kept one of two files that went together, and the other counted as one that went alone.
+#[test]
+fn what_is_kept_of_an_emptied_root_says_nothing_of_the_rest() {
+    const MINUTE: Duration = Duration::from_secs(60);
+    for (apart, held) in [(Duration::from_secs(5), true), (3 * MINUTE, false)] {
+        let stage = Stage::new(1, |_| {});
+        let mut disk = Disk::new(stage.root(), stage.beside("away"));
+        for at in 0..2 {
+            disk.act(&Deed::Write { at, size: 10, fill: b'a' + u8::try_from(at).unwrap() });
+        }
+        let end =
+            stage.live(&stage.config("settle = \"0s\"\nrescan = \"10s\"\ndelete_grace = \"60s\"\n"), async |process| {
+                process.pass(MINUTE).await?;
+                let world = std::sync::Arc::clone(&process.engine.world);
+                let visible =
+                    || stage.sandbox.ledger().iter().filter(|file| file.status == FileStatus::Approved).count();
+                let gone = disk.act(&Deed::Remove { which: 0 }).remove(0);
+                process.pass(Duration::from_secs(20)).await?;
+                let path = RelPath::new(gone.as_bytes()).unwrap();
+                let kept = control::perform(&world, &process.keep(0, &path)).await.map_err(|fatal| fatal.text)?;
+                assert_eq!(kept.done, 1);
+                process.pass(apart).await?;
+                disk.act(&Deed::Remove { which: 0 });
+                process.pass(5 * MINUTE).await?;
+                let codes: Vec<_> = world.mirrors[0].holds().iter().map(|hold| hold.code).collect();
+                let expected = if held { (vec![HoldCode::RootEmptied], 2) } else { (vec![], 1) };
+                assert_eq!((codes, visible()), expected, "the second went {apart:?} after the first was kept");
+                Ok(())
+            });
+        assert_eq!(end, End::Stopped);
+    }
 }

@@ -60,6 +60,8 @@ pub struct Report {
     /// Losses of the journal, and adoptions that came to their end.
     pub losses: u64,
     pub adoptions: u64,
+    /// Attachments that a person kept.
+    pub keeps: u64,
     /// Transfers of more than one piece, and those that did not come to their end.
     pub pieces: u64,
     pub cut: u64,
@@ -88,6 +90,7 @@ impl Outcome for Report {
         self.announced += other.announced;
         self.losses += other.losses;
         self.adoptions += other.adoptions;
+        self.keeps += other.keeps;
         self.pieces += other.pieces;
         self.cut += other.cut;
         self.torn += other.torn;
@@ -336,6 +339,7 @@ impl Sim {
         report.apart = self.apart.get();
         report.losses = self.losses.get();
         report.adoptions = self.adoptions.get();
+        report.keeps = self.judge.keeps();
         report.told.trace = self.stage.trace.lines();
         report
     }
@@ -414,6 +418,16 @@ impl Sim {
                 if !self.ask(process, &request).await {
                     self.folders[*mirror].disk.lock().unwrap().refused(before);
                 }
+            }
+            Step::Keep { mirror, which } => {
+                let Some(process) = process else { return };
+                let id = process.engine.world.mirrors[*mirror].id;
+                let reader = process.engine.world.journal.reader().unwrap();
+                let waiting = reader.files_with(id, "deleting", None, usize::MAX).unwrap();
+                let Some(row) = waiting.get(usize::try_from(*which).unwrap() % waiting.len().max(1)) else { return };
+                let request = process.keep(*mirror, &row.path);
+                self.ask(process, &request).await;
+                self.judge.kept(id, &row.path);
             }
             Step::Suspend(ms) | Step::Pass(ms) => {
                 let began = host.true_time();

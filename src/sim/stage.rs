@@ -16,6 +16,7 @@ use crate::host::simulated::{self, Host};
 use crate::host::time::{Instant, sleep_until};
 use crate::run::engine::{Engine, open_journal};
 use crate::scan;
+use crate::types::RelPath;
 
 /// Where every simulation begins: a moment in 2026.
 const BEGIN_MS: i64 = 1_770_000_000_000;
@@ -165,6 +166,12 @@ impl Process {
         let count = world.journal.reader().unwrap().waiting_deletes(held.id).unwrap();
         let root = scan::open_root(&held.config.path).ok().map(|root| root.identity());
         Request::Release { mirror: held.config.name.clone(), holds, count, root }
+    }
+
+    /// That a person keeps what is attached of this file.
+    pub fn keep(&self, mirror: usize, path: &RelPath) -> Request {
+        let mirror = self.engine.world.mirrors[mirror].config.name.clone();
+        Request::Keep { mirror, paths: vec![path.as_bytes().to_vec()] }
     }
 
     /// Lets time go by.

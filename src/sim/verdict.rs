@@ -8,6 +8,8 @@ use super::judge::Judge;
 use super::run::{Folder, Rules, Sim};
 use super::stage::Process;
 use crate::core::model::{Attachment, FileRow, MirrorId, ParkCode, Stage as AttachmentStage, Verdict};
+use crate::core::naming::{self, FileNaming};
+use crate::core::plan;
 use crate::journal::Reader;
 use crate::tags::{self, Place};
 use crate::types::FileId;
@@ -56,7 +58,13 @@ impl Sim {
         for (mirror, folder) in process.engine.world.mirrors.iter().zip(&self.folders) {
             let rows = reader.files_from(mirror.id, None, 10_000).unwrap().into_iter();
             let rows: Rows = rows.map(|row| (String::from_utf8(row.path.as_bytes().to_vec()).unwrap(), row)).collect();
-            broken.extend(of_files(&reader, (mirror.id, folder), &rows, &ledger, (self.rules, &past)));
+            broken.extend(of_files(
+                &reader,
+                (mirror.id, folder, mirror.config.naming),
+                &rows,
+                &ledger,
+                (self.rules, &past),
+            ));
             known.insert(mirror.id, (rows, folder));
         }
         for file in ledger.iter().filter(|file| !file.foreign) {
@@ -70,7 +78,8 @@ impl Sim {
                     }
                     (AttachmentStage::Rejected, Some(Verdict::Parked(_) | Verdict::Ignored(_))) => true,
                     (AttachmentStage::Rejected, Some(Verdict::Attached)) => {
-                        folder.keep && row.is_some_and(|row| row.absent_since.is_some())
+                        let by_hand = reader.attachments_of(a.mirror, &a.path).unwrap().iter().any(plan::is_kept);
+                        (folder.keep || by_hand) && row.is_some_and(|row| row.absent_since.is_some())
                     }
                     _ => false,
                 }
@@ -103,7 +112,7 @@ impl Sim {
 /// The files of one mirror, here, in the journal and at Connect.
 fn of_files(
     reader: &Reader,
-    (mirror, folder): (MirrorId, &Folder),
+    (mirror, folder, how_named): (MirrorId, &Folder, FileNaming),
     rows: &Rows,
     ledger: &[LedgerFile],
     (rules, past): (Rules, &Past),
@@ -129,10 +138,14 @@ fn of_files(
                     broken.push(format!("invariant 8: {path} has {} visible attachments", approved.len()));
                     continue;
                 };
+                // The second: where another content of the file still has the first.
+                let name = how_named.attachment_name(&row.path).name;
+                let names = [naming::beside(&name, one.version.hash), name];
                 match at_connect(one.file_id.as_ref()) {
                     Some(file)
                         if file.status == FileStatus::Approved
                             && file.sha256.as_ref() == Some(hash)
+                            && names.contains(&file.file_name)
                             && file.case_id == folder.case => {}
                     found => broken.push(format!("invariant 12: {path} counts as attached, and there is {found:?}")),
                 }
@@ -165,8 +178,9 @@ fn of_files(
         }
     }
     for (path, row) in rows.iter().filter(|(path, _)| !disk.tree().contains_key(*path)) {
-        let kept = keep && row.absent_since.is_some() && matches!(row.verdict, Verdict::Attached);
         let attachments = reader.attachments_of(mirror, &row.path).unwrap();
+        let by_hand = attachments.iter().any(plan::is_kept);
+        let kept = (keep || by_hand) && row.absent_since.is_some() && matches!(row.verdict, Verdict::Attached);
         let visible = || attachments.iter().filter(|a| a.stage == AttachmentStage::Approved);
         let unseen = row.verdict == Verdict::Parked(ParkCode::Unseen)
             && visible().any(|a| at_connect(a.file_id.as_ref()).is_some_and(|file| past.had(file)));

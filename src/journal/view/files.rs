@@ -202,6 +202,15 @@ impl View {
         )
     }
 
+    /// Files that are gone since `from` or later and stay at Connect by hand or by the policy.
+    pub fn kept_since(&self, mirror: MirrorId, from: UnixMillis) -> Result<u64, JournalError> {
+        self.total(
+            "SELECT count(*) FROM file WHERE mirror = ?1 AND absent_since >= ?2 AND verdict = 'attached'",
+            (mirror, from),
+            |row| rows::count(row, 0),
+        )
+    }
+
     /// Of the files that agents can see and that were known before `before`, how many are here. What is out of scope
     /// does not count: nobody looks whether it is there; nor what was adopted without a file.
     pub fn older_present(&self, mirror: MirrorId, before: UnixMillis) -> Result<u64, JournalError> {
