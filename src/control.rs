@@ -300,6 +300,7 @@ fn said(kept: Kept) -> &'static str {
         Kept::Now => "its delete is called back; the attachment stays at Connect until the file comes back",
         Kept::Already => "kept already",
         Kept::Sent => "not kept: its delete was sent to Connect and cannot be called back",
+        Kept::NotThere => "not kept: Connect does not have it any more, as `casedrop verify` found",
         Kept::NotWaiting => "not kept: it does not wait to be deleted",
     }
 }

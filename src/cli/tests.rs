@@ -77,6 +77,7 @@ impl Place {
                     absent_since: None,
                     attempt: 1,
                     next_attempt: None,
+                    kept: false,
                 };
                 tx.put_file(&file(b"a.pdf", Verdict::Attached, None))?;
                 tx.put_file(&file(b"b.exe", Verdict::Parked(ParkCode::TypeNotAllowed), Some("exe is not allowed")))?;

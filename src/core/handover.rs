@@ -245,6 +245,7 @@ mod tests {
             absent_since: None,
             attempt: 1,
             next_attempt: None,
+            kept: false,
         }
     }
 

@@ -219,9 +219,17 @@ pub struct FileRow {
     pub attempt: u32,
     /// Not before this time, when the last attempt asked for a wait.
     pub next_attempt: Option<UnixMillis>,
+    /// It is gone, and a person keeps what is attached of it (`casedrop keep`).
+    pub kept: bool,
 }
 
 impl FileRow {
+    /// It is there again and followed as any other. Whether it was gone.
+    pub fn comes_back(&mut self) -> bool {
+        self.kept = false;
+        self.absent_since.take().is_some()
+    }
+
     /// The version last read.
     pub fn version(&self) -> Option<Version> {
         Some(Version { size: self.stat.size, hash: self.hash? })

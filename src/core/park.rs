@@ -34,6 +34,11 @@ impl ParkCode {
         matches!(self, Self::CaseFull | Self::CaseSizeFull | Self::CaseNotFound | Self::CaseClosed)
     }
 
+    /// Whether it says something of the attachment's name: it does not hold for another name.
+    pub fn is_about_the_name(self) -> bool {
+        matches!(self, Self::BadName | Self::TypeNotAllowed)
+    }
+
     /// One sentence on what to do, identical in log, command line and page.
     pub fn remedy(self) -> &'static str {
         match self {

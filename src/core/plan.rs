@@ -91,11 +91,6 @@ impl Known {
         self.attachments.iter().rev().find(|a| a.stage == Stage::Approved)
     }
 
-    /// Whether a person keeps the attachment although the file is gone.
-    pub fn is_kept(&self) -> bool {
-        self.attachments.iter().any(is_kept)
-    }
-
     /// The attempt that still goes forward.
     pub fn under_way(&self) -> Option<&Attachment> {
         self.attachments.iter().rev().find(|a| a.stage.is_under_way())
@@ -229,6 +224,11 @@ impl FileRow {
     pub fn is_at_rest(&self, stat: &Stat) -> bool {
         is_at_rest(self.verdict.word(), &self.stat, self.absent_since.is_some(), stat)
     }
+
+    /// The content, if it was read of the file as it is there now.
+    pub fn read_as(&self, stat: &Stat) -> Option<ContentHash> {
+        self.hash.filter(|_| self.absent_since.is_none() && self.stat.same_content_as(stat))
+    }
 }
 
 fn out_of_scope(rule: &str, known: &Known) -> Step {
@@ -325,10 +325,7 @@ fn unread(stat: &Stat, target: &Target, known: &Known, rules: Rules) -> Step {
     // It settled and was read while its reference was looked up, or before another case refused it.
     let of_a_reference = |reason: &str| UnroutedReason::parse(reason).is_some_and(UnroutedReason::is_of_a_reference);
     let was_read = elsewhere || matches!(&row.verdict, Verdict::Unrouted(reason) if of_a_reference(reason));
-    if let Some(hash) = row.hash.filter(|_| was_read)
-        && row.absent_since.is_none()
-        && row.stat.same_content_as(stat)
-    {
+    if let Some(hash) = row.read_as(stat).filter(|_| was_read) {
         return read(stat, hash, target, known, rules);
     }
     settle(stat, known)
@@ -409,7 +406,7 @@ fn standing(known: &Known, version: Option<Version>, target: &Target) -> Option<
     let parked =
         matches!(last.stage, Stage::Abandoned | Stage::Rejected | Stage::Failed | Stage::Deleting | Stage::Deleted);
     let code = ParkCode::parse(last.reason.as_deref()?)?;
-    if code.is_about_the_case() && last.case != target.case {
+    if code.is_about_the_case() && last.case != target.case || code.is_about_the_name() && last.name != target.name {
         return None;
     }
     (parked && !retried).then_some(Verdict::Parked(code))
@@ -446,7 +443,7 @@ fn absent(rule: Option<&str>, known: &Known, rules: Rules, now: UnixMillis) -> S
         // It left scope while its grace ran, or before anybody saw that it had gone.
         return out_of_scope(rule, known);
     }
-    if known.is_kept() {
+    if row.kept {
         return keep_once(row, scanning);
     }
     match (row.absent_since, rules.propagate_deletes) {
@@ -477,14 +474,6 @@ fn keep_once(row: &FileRow, scanning: bool) -> Step {
 pub const ABSENT: &str = "absent";
 /// The reason an attachment is deleted because a newer one took its place.
 pub const REPLACED: &str = "replaced";
-
-/// The mark of an attachment that stays at Connect by hand while its file is gone.
-pub const KEPT: &str = "kept";
-
-/// Whether it has the mark [`KEPT`].
-pub fn is_kept(attachment: &Attachment) -> bool {
-    matches!(attachment.stage, Stage::Approved | Stage::Completed) && attachment.reason.as_deref() == Some(KEPT)
-}
 
 /// How the note of a file begins whose writer has not said yet that it is whole.
 pub const UNFINISHED: &str = "not whole yet";

@@ -261,7 +261,7 @@ impl Delivery {
                 continue;
             }
             free -= 1;
-            self.next_sweep.insert(attachment.id, Instant::now() + record::LISTING_GRACE);
+            self.next_sweep.insert(attachment.id, Instant::now() + sweep::gap(&attachment, now));
             self.spawn(Key::Attachment(attachment.id), sweep::sweep(Arc::clone(&self.world), attachment));
         }
         Ok(())

@@ -2,9 +2,11 @@
 //! of the case that carries the attempt's tag and is not the one that goes on is ours, and is cleaned up.
 //!
 //! Connect promises nothing about when a started file is listed, so a sweep settles the matter only after
-//! [`record::LISTING_GRACE`]; an early one cleans up sooner what it can.
+//! [`record::LISTING_GRACE`], and only if Connect says something certain of every file; one that settles nothing cleans up
+//! what it can, and is made again after [`gap`].
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::aws::{Failure, RemoteFile};
 use crate::core::model::Attachment;
@@ -16,24 +18,41 @@ use crate::truth::{self, Once};
 use crate::types::{FileId, UnixMillis};
 use crate::world::World;
 
-/// Whether a sweep now settles it.
-fn is_final(attachment: &Attachment, now: UnixMillis) -> bool {
-    attachment.unsure_since.is_some_and(|since| now.since(since) >= record::LISTING_GRACE)
+/// Longest time between two sweeps for one attempt.
+const LONGEST_GAP: Duration = Duration::from_secs(15 * 60);
+
+/// How long the attempt has been in doubt.
+fn doubt(attachment: &Attachment, now: UnixMillis) -> Duration {
+    attachment.unsure_since.map_or(Duration::ZERO, |since| now.since(since))
+}
+
+/// Time to the next sweep for the attempt: it grows with the doubt, which may be for ever.
+pub(super) fn gap(attachment: &Attachment, now: UnixMillis) -> Duration {
+    (doubt(attachment, now) / 4).clamp(record::LISTING_GRACE, LONGEST_GAP)
 }
 
 pub(super) async fn sweep(world: Arc<World>, attachment: Attachment) -> Result<(), JournalError> {
-    let settles = is_final(&attachment, UnixMillis::now());
-    let found = match ours(&world, &attachment).await? {
-        Ok(found) => {
+    let late = doubt(&attachment, UnixMillis::now()) >= record::LISTING_GRACE;
+    let (found, silent) = match ours(&world, &attachment).await? {
+        Ok(answers) => {
             world.weather.clear();
-            found
+            answers
         }
         Err(failure) => {
             world.failed_call(&failure, &attachment);
             return Ok(());
         }
     };
-    let id = attachment.id;
+    if let (Some(silent), true) = (&silent, late) {
+        let (file, case) = (world.show(&attachment.path), attachment.case.case_id());
+        tracing::warn!(
+            file,
+            case,
+            file_id = silent.as_str(),
+            "Connect lists a file and says nothing certain of it: whether a lost call left one there stays open"
+        );
+    }
+    let (id, settles) = (attachment.id, late && silent.is_none());
     if !found.is_empty() {
         crash::at(Point::SweepFound);
     }
@@ -52,8 +71,12 @@ pub(super) async fn sweep(world: Arc<World>, attachment: Attachment) -> Result<(
     Ok(())
 }
 
-/// FileIds on the case that carry this attempt's tag and that the journal does not know.
-async fn ours(world: &World, attachment: &Attachment) -> Result<Result<Vec<FileId>, Failure>, JournalError> {
+/// FileIds on the case that carry this attempt's tag and that the journal does not know, and one that it does not know
+/// either and of which nothing certain is said.
+async fn ours(
+    world: &World,
+    attachment: &Attachment,
+) -> Result<Result<(Vec<FileId>, Option<FileId>), Failure>, JournalError> {
     let (aws, case) = (&world.aws, &attachment.case);
     let listing = match truth::listing(aws, case, &mut Once).await {
         Ok(listing) => listing,
@@ -66,9 +89,21 @@ async fn ours(world: &World, attachment: &Attachment) -> Result<Result<Vec<FileI
             unknown.push(file);
         }
     }
-    // Silence about one of them settles nothing.
-    let answers = truth::answers_at_once(aws, case, &unknown).await;
-    let token = attachment.token.as_str();
-    let ours = |remote: &RemoteFile| remote.tags.get(tags::ATTEMPT).is_some_and(|tag| tag == token);
-    Ok(answers.map(|files| files.into_iter().filter(|(_, remote)| ours(remote)).map(|(file, _)| file).collect()))
+    let answers = match truth::answers(aws, case, &unknown, &mut Once).await {
+        Ok(answers) => answers,
+        Err(failure) => return Ok(Err(failure)),
+    };
+    let (mut found, mut silent) = (Vec::new(), None);
+    for (file, remote) in answers {
+        match remote {
+            Some(remote) if is_of(&remote, attachment) => found.push(file),
+            Some(_) => {}
+            None => silent = Some(file),
+        }
+    }
+    Ok(Ok((found, silent)))
+}
+
+fn is_of(remote: &RemoteFile, attempt: &Attachment) -> bool {
+    remote.tags.get(tags::ATTEMPT).is_some_and(|tag| tag == attempt.token.as_str())
 }

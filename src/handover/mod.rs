@@ -512,6 +512,7 @@ fn stand_in(h: &Handover) -> crate::core::model::FileRow {
         absent_since: None,
         attempt: 0,
         next_attempt: None,
+        kept: false,
     }
 }
 

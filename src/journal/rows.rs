@@ -115,7 +115,9 @@ pub(super) fn hold(row: &Row<'_>) -> Result<Hold> {
 }
 
 pub(super) const FILE: &str = "mirror, path, dev, inode, size, mtime_ns, ctime_ns, verdict, detail, absent_since, \
-                               hash, note, seen_at, since, attempt, next_attempt";
+                               hash, note, seen_at, since, attempt, next_attempt, kept";
+/// The index of a column selected after these.
+pub(super) const FILE_END: usize = 17;
 
 /// The columns `dev` to `ctime_ns`, which stand side by side.
 pub(super) fn stat(row: &Row<'_>, first: usize) -> Result<Stat> {
@@ -144,6 +146,7 @@ pub(super) fn file(row: &Row<'_>) -> Result<FileRow> {
         absent_since: row.get(9)?,
         attempt: row.get(14)?,
         next_attempt: row.get(15)?,
+        kept: row.get(16)?,
     })
 }
 

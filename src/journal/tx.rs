@@ -200,11 +200,11 @@ impl Tx<'_> {
         };
         self.change(
             "INSERT INTO file (mirror, path, dev, inode, size, mtime_ns, ctime_ns, verdict, detail, absent_since,
-                 hash, note, seen_at, since, attempt, next_attempt, waiting_since)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)
+                 hash, note, seen_at, since, attempt, next_attempt, waiting_since, kept)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)
              ON CONFLICT DO UPDATE SET dev = ?3, inode = ?4, size = ?5, mtime_ns = ?6, ctime_ns = ?7, verdict = ?8,
                  detail = ?9, absent_since = ?10, hash = ?11, note = ?12, seen_at = ?13, since = ?14, attempt = ?15,
-                 next_attempt = ?16,
+                 next_attempt = ?16, kept = ?18,
                  waiting_since = CASE WHEN ?17 IS NULL THEN NULL ELSE coalesce(waiting_since, ?17) END",
             params![
                 row.mirror,
@@ -224,6 +224,7 @@ impl Tx<'_> {
                 row.attempt,
                 row.next_attempt,
                 waiting,
+                row.kept,
             ],
         )?;
         Ok(())
@@ -420,10 +421,10 @@ impl Tx<'_> {
     /// only for one that agents could see before. Whether it could be.
     pub fn recall_delete(&self, id: AttachmentId) -> Result<bool, JournalError> {
         let changed = self.change(
-            "UPDATE attachment SET stage = 'approved', reason = 'kept', tries = 0, next_attempt = NULL,
+            "UPDATE attachment SET stage = 'approved', reason = NULL, tries = 0, next_attempt = NULL,
                  deleting_at = NULL
              WHERE id = ?1 AND stage = 'deleting' AND reason = 'absent' AND delete_sent_at IS NULL
-                 AND NOT EXISTS (SELECT 1 FROM event WHERE attachment = ?1 AND (kind = 'rejected' OR kind = 'failed'))",
+                 AND approved_at IS NOT NULL",
             [id],
         )?;
         Ok(changed > 0)

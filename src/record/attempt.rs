@@ -77,7 +77,8 @@ pub fn begin_converted(
         return Ok(Begun::Changed);
     }
     let known = tx.attachments_of(mirror, path)?;
-    let refused = |a: &Attachment| a.version == version && a.reason.as_deref() == Some(NAME_TAKEN);
+    let refused =
+        |a: &Attachment| a.version == version && a.name == target.name && a.reason.as_deref() == Some(NAME_TAKEN);
     let name = if known.iter().any(refused) { naming::beside(&target.name, version.hash) } else { target.name.clone() };
     let mut again = None;
     for mut attachment in known {

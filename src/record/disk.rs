@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::handover;
-use super::keep::{BY_HAND, forget_keep};
+use super::keep::BY_HAND;
 use super::{Result, abandon, announce_delete, note, set_verdict};
 use crate::core::fair;
 use crate::core::model::{
@@ -48,13 +48,25 @@ pub fn known(q: &journal::View, mirror: MirrorId, path: &RelPath, seen: &Seen, r
     let attachments = if row.is_some() { q.attachments_of(mirror, path)? } else { Vec::new() };
     let moving = rules.moves && q.open_handover(mirror, path)?.is_some_and(|h| h.state == HandoverState::Moving);
     let mut view = Known { row, attachments, moved_from: None, moving };
-    if let Seen::Present(stat, Content::Read(hash)) = seen {
-        let unattached = view.approved().is_none() && view.under_way().is_none();
-        if unattached {
-            view.moved_from = moved_from(q, mirror, path, stat, *hash)?;
+    if view.approved().is_none() && view.under_way().is_none() {
+        let content = match (seen, &view.row) {
+            (Seen::Present(stat, Content::Read(hash)), _) => Some((stat, *hash)),
+            // It may go on now that its case is known, without being read again.
+            (Seen::Present(stat, Content::Unread), Some(row)) if waits_for_its_case(row) => {
+                row.read_as(stat).map(|hash| (stat, hash))
+            }
+            _ => None,
+        };
+        if let Some((stat, hash)) = content {
+            view.moved_from = moved_from(q, mirror, path, stat, hash)?;
         }
     }
     Ok(view)
+}
+
+/// Whether it was read, and its case was not known or refused it.
+fn waits_for_its_case(row: &FileRow) -> bool {
+    matches!(row.verdict, Verdict::Unrouted(_) | Verdict::Parked(_))
 }
 
 /// The absent file that this one most likely was: same content, then same inode, same name, first by path.
@@ -146,7 +158,12 @@ fn apply(
             let mut row = row();
             returned(tx, &mut row, now)?;
             if *verdict == Verdict::Attached {
-                give_up_unfinished(tx, view, now)?;
+                give_up_unfinished(tx, &view.attachments, "the file is what is attached", now)?;
+                // It belongs there by now, whatever moved it away.
+                if let Some(mut approved) = view.approved().filter(|a| a.moved).cloned() {
+                    approved.moved = false;
+                    tx.put_attachment(&approved, now)?;
+                }
                 (row.attempt, row.next_attempt) = (0, None);
             }
             if *verdict == Verdict::Attached && row.hash == *hash && !row.stat.same_content_as(stat) {
@@ -177,14 +194,13 @@ fn apply(
             let mut row = row();
             row.stat = *stat;
             row.hash = Some(*hash);
-            row.absent_since = None;
+            row.comes_back();
             row.next_attempt = Some(now);
             let verdict = if *same_target { Verdict::Attached } else { Verdict::Queued };
             set_verdict(&mut row, verdict, None, now);
             // As it was to be sent from there; back and forth between two looks is no upload.
             give_up_waiting(tx, &tx.attachments_of(mirror, from)?, "the file has moved on", now)?;
             tx.move_file(from, &row)?;
-            forget_keep(tx, &row, now)?;
             if rules.ingest {
                 handover::forgotten(tx, mirror, from, now)?;
             }
@@ -225,9 +241,7 @@ fn apply(
         Step::Ignore { rule } => {
             give_up_waiting(tx, &view.attachments, "the file left scope", now)?;
             let mut row = row();
-            if row.absent_since.take().is_some() {
-                forget_keep(tx, &row, now)?;
-            }
+            row.comes_back();
             set_verdict(&mut row, Verdict::Ignored(rule.clone()), None, now);
             note(tx, now, of, None, EventKind::Ignored, json!({ "text": rule }))?;
             tx.put_file(&row)
@@ -236,9 +250,7 @@ fn apply(
             give_up_waiting(tx, &view.attachments, "the file left scope", now)?;
             let mut row = row();
             arrived(tx, &mut row, view, stat, now)?;
-            if row.absent_since.take().is_some() {
-                forget_keep(tx, &row, now)?;
-            }
+            row.comes_back();
             if hash.is_some() && row.hash != *hash {
                 row.attempt = 0;
             }
@@ -285,7 +297,7 @@ fn apply(
                 row.stat.size = kept.version.size;
                 row.hash = Some(kept.version.hash);
             }
-            let why = if view.is_kept() { BY_HAND } else { "gone here; kept at Connect (delete = \"keep\")" };
+            let why = if row.kept { BY_HAND } else { "gone here; kept at Connect (delete = \"keep\")" };
             set_verdict(&mut row, verdict, Some(why.into()), now);
             note(tx, now, of, None, EventKind::Kept, json!({ "text": "gone here, kept at Connect" }))?;
             tx.put_file(&row)
@@ -388,8 +400,7 @@ pub fn restless(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath) -> Result<()> {
 
 /// A present file ends its absence.
 fn returned(tx: &Tx<'_>, row: &mut FileRow, now: UnixMillis) -> Result<()> {
-    if row.absent_since.take().is_some() {
-        forget_keep(tx, row, now)?;
+    if row.comes_back() {
         note(tx, now, (row.mirror, &row.path), None, EventKind::Returned, json!({ "text": "back again" }))?;
     }
     Ok(())
@@ -416,7 +427,7 @@ fn is_unfinished(attachment: &Attachment) -> bool {
 
 /// Ends attempts that wait for their next try, of a file that is parked, unfinished, left scope, or is gone and kept:
 /// nobody would take them up again, or not for long. What is in flight is let through (invariant 5).
-pub(super) fn give_up_waiting(tx: &Tx<'_>, attachments: &[Attachment], why: &str, now: UnixMillis) -> Result<()> {
+fn give_up_waiting(tx: &Tx<'_>, attachments: &[Attachment], why: &str, now: UnixMillis) -> Result<()> {
     give_up(tx, attachments, why, now, is_waiting)
 }
 
@@ -425,9 +436,9 @@ fn is_waiting(attachment: &Attachment) -> bool {
     attachment.stage == Stage::Planned && !attachment.start_open
 }
 
-/// Ends attempts of a file that is attached as it is.
-fn give_up_unfinished(tx: &Tx<'_>, view: &Known, now: UnixMillis) -> Result<()> {
-    give_up(tx, &view.attachments, "the file is what is attached", now, is_unfinished)
+/// Ends attempts of a file of which nothing more is to be sent.
+pub(super) fn give_up_unfinished(tx: &Tx<'_>, attachments: &[Attachment], why: &str, now: UnixMillis) -> Result<()> {
+    give_up(tx, attachments, why, now, is_unfinished)
 }
 
 /// Ends attempts at content that the file no longer has.
@@ -461,5 +472,6 @@ pub(super) fn fresh(mirror: MirrorId, path: &RelPath, now: UnixMillis) -> FileRo
         absent_since: None,
         attempt: 0,
         next_attempt: None,
+        kept: false,
     }
 }

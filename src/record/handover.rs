@@ -186,7 +186,7 @@ pub fn done(tx: &Tx<'_>, id: HandoverId, with: &[RelPath], doubt: Option<&str>, 
         row.hash = None;
         row.attempt = 0;
         row.next_attempt = None;
-        row.absent_since = None;
+        row.comes_back();
         set_verdict(&mut row, Verdict::Settling, None, now);
         note(tx, now, (h.mirror, &h.path), None, EventKind::Seen, json!({ "size": row.stat.size }))?;
         tx.put_file(&row)?;

@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use super::disk::give_up_waiting;
+use super::disk::give_up_unfinished;
 use super::{Result, note, set_verdict};
-use crate::core::model::{AttachmentId, EventKind, FileRow, MirrorId, Stage, Verdict};
+use crate::core::model::{Attachment, AttachmentId, EventKind, MirrorId, ParkCode, Stage, Verdict};
 use crate::core::plan;
 use crate::journal::Tx;
 use crate::types::{RelPath, UnixMillis};
@@ -19,6 +19,8 @@ pub enum Kept {
     Sent,
     /// Its file is there, or there is nothing of it at Connect to keep.
     NotWaiting,
+    /// A comparison found that Connect does not have it any more.
+    NotThere,
 }
 
 /// The note of a file whose attachment stays by hand.
@@ -36,43 +38,36 @@ pub fn keep(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, now: UnixMillis) -> R
         return Ok(if stays { Kept::Already } else { Kept::NotWaiting });
     }
     let attachments = tx.attachments_of(mirror, path)?;
-    let (mut kept, mut sent, mut scanning) = (false, false, false);
-    for mut attachment in attachments.clone() {
-        match attachment.stage {
-            Stage::Approved | Stage::Completed => {
-                scanning |= attachment.stage == Stage::Completed;
-                attachment.reason = Some(plan::KEPT.to_owned());
-                tx.put_attachment(&attachment, now)?;
-                kept = true;
-            }
-            Stage::Deleting if attachment.reason.as_deref() == Some(plan::ABSENT) => {
-                let back = tx.recall_delete(attachment.id)?;
-                kept |= back;
-                sent |= !back;
-            }
-            _ => {}
-        }
+    let gone_there = |a: &Attachment| a.found_wrong() == Some(ParkCode::MissingRemotely);
+    let there = |stage| attachments.iter().any(|a| a.stage == stage && !gone_there(a));
+    let scanning = there(Stage::Completed);
+    let (mut kept, mut sent) = (scanning || there(Stage::Approved), false);
+    // What the file was before it was there the last time stays given up.
+    let recall = !kept;
+    for attachment in attachments.iter().filter(|a| recall && is_leaving(a)) {
+        let back = tx.recall_delete(attachment.id)?;
+        kept |= back;
+        sent |= !back;
     }
     if !kept {
-        return Ok(if sent { Kept::Sent } else { Kept::NotWaiting });
+        return Ok(match sent {
+            true => Kept::Sent,
+            false if attachments.iter().any(gone_there) => Kept::NotThere,
+            false => Kept::NotWaiting,
+        });
     }
-    give_up_waiting(tx, &attachments, "the file is gone", now)?;
+    give_up_unfinished(tx, &attachments, "the file is gone", now)?;
     let verdict = if scanning { Verdict::Scanning } else { Verdict::Attached };
     set_verdict(&mut row, verdict, Some(BY_HAND.to_owned()), now);
+    row.kept = true;
     tx.put_file(&row)?;
     note(tx, now, (mirror, path), None, EventKind::Kept, json!({ "text": "its delete was called back by hand" }))?;
     Ok(Kept::Now)
 }
 
-/// A file that is there again is followed as any other: what a person kept while it was gone is no longer kept.
-pub(super) fn forget_keep(tx: &Tx<'_>, row: &FileRow, now: UnixMillis) -> Result<()> {
-    for mut attachment in tx.attachments_of(row.mirror, &row.path)? {
-        if plan::is_kept(&attachment) {
-            attachment.reason = None;
-            tx.put_attachment(&attachment, now)?;
-        }
-    }
-    Ok(())
+/// Whether it is announced that it goes because its file is gone.
+fn is_leaving(attachment: &Attachment) -> bool {
+    attachment.stage == Stage::Deleting && attachment.reason.as_deref() == Some(plan::ABSENT)
 }
 
 /// Whether a delete call may be made.

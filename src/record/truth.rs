@@ -88,8 +88,10 @@ fn mark(tx: &Tx<'_>, attachment: &mut Attachment, code: ParkCode, text: &str, no
     attachment.reason = Some(code.as_str().to_owned());
     tx.put_attachment(attachment, now)?;
     let Some(mut row) = tx.file_of(attachment)? else { return Ok(()) };
+    // Of a file that moved since, what came of it in its new place tells more.
     let stands = matches!(row.verdict, Verdict::Attached | Verdict::Parked(_))
         && row.absent_since.is_none()
+        && !attachment.moved
         && row.version() == Some(attachment.version);
     if stands {
         set_verdict(&mut row, Verdict::Parked(code), Some(text.to_owned()), now);
@@ -107,8 +109,11 @@ fn agrees(tx: &Tx<'_>, attachment: &mut Attachment, now: UnixMillis) -> Result<(
     let of = (attachment.mirror, &attachment.path);
     note(tx, now, of, Some(attachment.id), EventKind::Agrees, json!({ "text": "as it should be again at Connect" }))?;
     let Some(mut row) = tx.file_of(attachment)? else { return Ok(()) };
-    if row.verdict == Verdict::Parked(code) && row.version() == Some(attachment.version) {
-        set_verdict(&mut row, Verdict::Attached, None, now);
+    let Verdict::Parked(parked) = row.verdict else { return Ok(()) };
+    if parked != ParkCode::Unseen && row.version() == Some(attachment.version) && !attachment.moved {
+        // Parked for what a try to send it anew came to: the planner looks again.
+        let verdict = if parked == code { Verdict::Attached } else { Verdict::Settling };
+        set_verdict(&mut row, verdict, None, now);
         tx.put_file(&row)?;
     }
     Ok(())

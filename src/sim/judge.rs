@@ -142,8 +142,12 @@ impl Judge {
     pub fn kept(&self, mirror: MirrorId, path: &RelPath) {
         let state = &mut *self.0.lock().unwrap();
         let Some(reader) = &state.reader else { return };
+        if !reader.file(mirror, path).unwrap().is_some_and(|row| row.kept) {
+            return;
+        }
         let attachments = reader.attachments_of(mirror, path).unwrap();
-        let ids = attachments.iter().filter(|a| plan::is_kept(a)).filter_map(|a| a.file_id.as_ref());
+        let live = attachments.iter().filter(|a| matches!(a.stage, Stage::Approved | Stage::Completed));
+        let ids = live.filter_map(|a| a.file_id.as_ref());
         let now = simulated::true_time().unwrap();
         state.kept.extend(ids.map(|id| (id.as_str().to_owned(), now)));
     }
@@ -207,7 +211,7 @@ fn looks_emptied(reader: &Reader, events: &[Event], event: &Event, disk: &Disk) 
     let rows = rows.into_iter().filter(|row| !says_nothing(&row.verdict) && of(row).iter().any(counts));
     let (there, mut gone): (Vec<_>, Vec<_>) = rows.partition(|row| disk.tree().contains_key(text(&row.path)));
     // What a person keeps went with the others, or long before.
-    let kept = |row: &FileRow| of(row).iter().any(plan::is_kept);
+    let kept = |row: &FileRow| row.kept;
     let first = gone.iter().filter(|row| !kept(row)).filter_map(|row| row.absent_since).min();
     let with_it = |at: UnixMillis| first.is_some_and(|first| at.0 >= first.0 - GRACE_MS);
     gone.retain(|row| !kept(row) || row.absent_since.is_some_and(with_it));

@@ -9,7 +9,6 @@ use super::run::{Folder, Rules, Sim};
 use super::stage::Process;
 use crate::core::model::{Attachment, FileRow, MirrorId, ParkCode, Stage as AttachmentStage, Verdict};
 use crate::core::naming::{self, FileNaming};
-use crate::core::plan;
 use crate::journal::Reader;
 use crate::tags::{self, Place};
 use crate::types::FileId;
@@ -78,8 +77,7 @@ impl Sim {
                     }
                     (AttachmentStage::Rejected, Some(Verdict::Parked(_) | Verdict::Ignored(_))) => true,
                     (AttachmentStage::Rejected, Some(Verdict::Attached)) => {
-                        let by_hand = reader.attachments_of(a.mirror, &a.path).unwrap().iter().any(plan::is_kept);
-                        (folder.keep || by_hand) && row.is_some_and(|row| row.absent_since.is_some())
+                        row.is_some_and(|row| (folder.keep || row.kept) && row.absent_since.is_some())
                     }
                     _ => false,
                 }
@@ -179,8 +177,7 @@ fn of_files(
     }
     for (path, row) in rows.iter().filter(|(path, _)| !disk.tree().contains_key(*path)) {
         let attachments = reader.attachments_of(mirror, &row.path).unwrap();
-        let by_hand = attachments.iter().any(plan::is_kept);
-        let kept = (keep || by_hand) && row.absent_since.is_some() && matches!(row.verdict, Verdict::Attached);
+        let kept = (keep || row.kept) && row.absent_since.is_some() && matches!(row.verdict, Verdict::Attached);
         let visible = || attachments.iter().filter(|a| a.stage == AttachmentStage::Approved);
         let unseen = row.verdict == Verdict::Parked(ParkCode::Unseen)
             && visible().any(|a| at_connect(a.file_id.as_ref()).is_some_and(|file| past.had(file)));

@@ -149,11 +149,15 @@ impl Manners for Once {
     async fn trouble(&mut self, _: &Failure, _: Duration) {}
 }
 
-/// Whether GetAttachedFile says for certain that the file does not exist (404). Any other answer is no such proof.
+/// Whether GetAttachedFile says for certain that the file does not exist (404). Any other answer is no such proof; what
+/// keeps all calls from being answered is none.
 pub async fn gone(aws: &Client, case: &CaseArn, file: &FileId, manners: &mut impl Manners) -> Result<bool, Failure> {
+    let of_all = |next| {
+        let refused = matches!(next, Next::Park(ParkCode::AccessDenied) | Next::Credentials);
+        refused || matches!(next, Next::Throttled | Next::Offline | Next::Renew)
+    };
     match patiently(manners, || aws.confirm_gone(case, file)).await {
-        Err(failure) if matches!(failure.next, Next::Park(ParkCode::AccessDenied) | Next::Credentials) => Err(failure),
-        Err(_) => Ok(false),
+        Err(failure) if !of_all(failure.next) => Ok(false),
         answer => answer,
     }
 }

@@ -45,6 +45,7 @@ fn row(verdict: Verdict, content: u8) -> FileRow {
         absent_since: None,
         attempt: 0,
         next_attempt: None,
+        kept: false,
     }
 }
 
@@ -418,12 +419,13 @@ fn any_row() -> impl Strategy<Value = FileRow> {
     (any_verdict(), 0_u8..3, absent, any::<bool>()).prop_map(|(verdict, content, absent, hashed)| FileRow {
         hash: hashed.then(|| hash(content)),
         absent_since: absent.map(UnixMillis),
+        kept: absent.is_some_and(|since| since % 3 == 0),
         ..row(verdict, content)
     })
 }
 
 fn any_attachment() -> impl Strategy<Value = Attachment> {
-    let reason = prop::sample::select(vec!["rejected", "failed", ABSENT, REPLACED, KEPT, "the file changed"]);
+    let reason = prop::sample::select(vec!["rejected", "failed", ABSENT, REPLACED, "the file changed"]);
     let stage = prop::sample::select(Stage::ALL);
     (stage, 0_u8..3, prop::option::of(reason), any::<bool>(), any::<bool>()).prop_map(
         |(stage, content, reason, start_open, moved)| Attachment {

@@ -139,18 +139,32 @@ fn a_journal_of_version_1_keeps_every_row() {
 }
 
 #[test]
-fn an_attachment_that_was_to_be_replaced_elsewhere_still_is() {
+fn what_was_kept_or_to_be_replaced_elsewhere_still_is() {
     let dir = folder();
     let path = db(&dir);
     version_1(&path);
     let conn = rusqlite::Connection::open(&path).unwrap();
     conn.execute("UPDATE attachment SET reason = 'moved' WHERE stage = 'approved'", []).unwrap();
+    conn.execute("UPDATE attachment SET reason = 'kept' WHERE stage = 'completed'", []).unwrap();
+    conn.execute(
+        "INSERT INTO file SELECT mirror, CAST('completed' AS BLOB), dev, inode, size, mtime_ns, ctime_ns, 'scanning', NULL, 77, hash, note,
+             seen_at, since, attempt, next_attempt, 8 FROM file WHERE verdict = 'scanning'",
+        [],
+    )
+    .unwrap();
     drop(conn);
     let journal = Journal::open(&path).unwrap();
     let reader = journal.reader().unwrap();
+    for row in reader.files_from(crate::core::model::MirrorId(9), None, 100).unwrap() {
+        assert_eq!(row.kept, row.path == path_of("completed"), "{}", row.path);
+    }
     for stage in Stage::ALL {
         let rows = reader.attachments_of(crate::core::model::MirrorId(9), &path_of(stage.as_str())).unwrap();
-        let expected = if *stage == Stage::Approved { (true, None) } else { (false, Some("absent")) };
+        let expected = match stage {
+            Stage::Approved => (true, None),
+            Stage::Completed => (false, None),
+            _ => (false, Some("absent")),
+        };
         assert_eq!((rows[0].moved, rows[0].reason.as_deref()), expected, "{stage}");
     }
     drop(reader);

@@ -54,6 +54,7 @@ pub fn row(mirror: MirrorId, name: &str, verdict: Verdict) -> FileRow {
         absent_since: None,
         attempt: 0,
         next_attempt: None,
+        kept: false,
     }
 }
 

@@ -293,7 +293,7 @@ impl View {
                 rows::FILE
             ),
             [mirror],
-            |row| Ok((rows::file(row)?, row.get(16)?)),
+            |row| Ok((rows::file(row)?, row.get(rows::FILE_END)?)),
         )
     }
 }

@@ -53,10 +53,10 @@ impl View {
                 let next_attempt: Option<UnixMillis> = row.get(15)?;
                 if next_attempt.is_some_and(|at| at > now) {
                     // In their order, the rest of the lane waits too.
-                    return Ok(Found::NotDue(row.get(16)?));
+                    return Ok(Found::NotDue(row.get(rows::FILE_END)?));
                 }
                 if !skip(&row.get(1)?) {
-                    return Ok(Found::Row(Box::new(rows::file(row)?), row.get(16)?));
+                    return Ok(Found::Row(Box::new(rows::file(row)?), row.get(rows::FILE_END)?));
                 }
             }
             Ok(Found::End)

@@ -2,8 +2,10 @@
 
 use super::super::*;
 use super::support::*;
-use crate::core::model::Stat;
+use crate::aws::Next;
+use crate::core::model::{ParkCode, Stat};
 use crate::core::plan::{ABSENT, Content, REPLACED, Seen, Step};
+use crate::core::routing::{Unrouted, UnroutedReason};
 
 #[test]
 fn from_a_file_to_what_agents_see() {
@@ -140,6 +142,59 @@ fn a_move_back_before_the_replace_restores_what_was() {
         let back = w.attachment(id)?;
         assert_eq!((back.path, back.stage, back.moved), (rel("f"), Stage::Approved, false));
         assert_eq!((w.verdict("f")?.as_str(), w.verdict("g")?.as_str()), ("attached", "no row"));
+        Ok(())
+    });
+}
+
+#[test]
+fn a_move_is_known_as_one_when_its_case_is_told_later() {
+    on_journal(|w| {
+        let pending = |_: &RelPath| Ok(Err(Unrouted::new(UnroutedReason::ReferencePending)));
+        let id = w.bring("a/f", 1, Stage::Approved)?;
+        w.absent("a/f")?;
+        for content in [Content::Unread, Content::Read(hash(1))] {
+            let seen = Seen::Present(stat(1, 5), content);
+            super::super::look(w.tx, w.mirror, &rel("b/f"), &seen, &pending, rules(true), w.now())?;
+        }
+        assert_eq!(w.verdict("b/f")?, "unrouted(reference-pending)");
+        let step = w.look("b/f", &Seen::Present(stat(1, 5), Content::Unread), true)?;
+        assert!(matches!(step, Step::Move { same_target: true, .. }), "{step:?}");
+        assert_eq!((w.stage(id)?, w.verdict("b/f")?.as_str()), (Stage::Approved, "attached"));
+        Ok(())
+    });
+}
+
+#[test]
+fn what_is_in_its_place_again_is_moved_no_more() {
+    on_journal(|w| {
+        let id = w.bring("f", 1, Stage::Approved)?;
+        w.absent("f")?;
+        w.show("g", 1, 5)?;
+        assert!(w.attachment(id)?.moved);
+        // The configuration names it as it was.
+        let named_f = |_: &RelPath| route(&rel("f"));
+        let touched = Seen::Present(stat(1, 6), Content::Read(hash(1)));
+        super::super::look(w.tx, w.mirror, &rel("g"), &touched, &named_f, rules(true), w.now())?;
+        assert_eq!((w.attachment(id)?.moved, w.verdict("g")?.as_str()), (false, "attached"));
+        Ok(())
+    });
+}
+
+#[test]
+fn a_name_that_was_refused_says_nothing_of_the_next() {
+    on_journal(|w| {
+        w.bring("f", 1, Stage::Approved)?;
+        w.absent("f")?;
+        w.show("g", 1, 5)?;
+        let refused = w.attempt("g")?;
+        start_failed(w.tx, refused.id, &failure(Next::Park(ParkCode::BadName), true), 0.5, w.now())?;
+        assert_eq!(w.verdict("g")?, "parked(bad-name)");
+        w.show("g", 1, 6)?;
+        assert_eq!(w.verdict("g")?, "parked(bad-name)", "touched");
+        w.absent("g")?;
+        assert!(matches!(w.show("h", 1, 7)?, Step::Move { same_target: false, .. }));
+        w.show("h", 1, 8)?;
+        assert_eq!(w.verdict("h")?, "queued", "touched");
         Ok(())
     });
 }

@@ -261,31 +261,152 @@ fn what_is_kept_on_its_way_to_another_name_goes_on_there_when_it_is_back() {
     });
 }
 
+/// What a comparison finds of an approved attachment; `None`: all agree.
+fn find(w: &World<'_, '_>, id: AttachmentId, wrong: Option<(Class, ParkCode)>) -> Result<()> {
+    let attachment = w.attachment(id)?;
+    let difference = |class| Difference {
+        class,
+        case: attachment.case.clone(),
+        path: Some(attachment.path.clone()),
+        attachment: Some(id),
+        file_id: attachment.file_id.clone(),
+        text: "as it should not be".to_owned(),
+        detail: serde_json::Value::Null,
+        found_at: w.now(),
+    };
+    let mut one = Compared { id, stage: Stage::Approved, finding: Ok(()), park: None };
+    if let Some((class, code)) = wrong {
+        (one.finding, one.park) = (Err(Some(difference(class))), Some(code));
+    }
+    compared(w.tx, w.mirror, &attachment.case, &[one], &[], w.now()).map(drop)
+}
+
+const MISSING: Option<(Class, ParkCode)> = Some((Class::Missing, ParkCode::MissingRemotely));
+const ALTERED: Option<(Class, ParkCode)> = Some((Class::Altered, ParkCode::AlteredRemotely));
+
 #[test]
 fn a_finding_that_passes_does_not_put_a_moved_file_in_its_place() {
     on_journal(|w| {
         let old = w.bring("f", 1, Stage::Approved)?;
         w.absent("f")?;
         w.show("g", 1, 5)?;
-        let case = w.attachment(old)?.case;
-        let difference = Difference {
-            class: Class::Missing,
-            case: case.clone(),
-            path: Some(rel("g")),
-            attachment: Some(old),
-            file_id: w.attachment(old)?.file_id,
-            text: "not there".to_owned(),
-            detail: serde_json::Value::Null,
-            found_at: w.now(),
-        };
-        let found = |finding, park| [Compared { id: old, stage: Stage::Approved, finding, park }];
-        let missing = found(Err(Some(difference)), Some(ParkCode::MissingRemotely));
-        compared(w.tx, w.mirror, &case, &missing, &[], w.now())?;
+        find(w, old, MISSING)?;
         assert!(!w.attachment(old)?.is_visible());
-        compared(w.tx, w.mirror, &case, &found(Ok(()), None), &[], w.now())?;
+        find(w, old, None)?;
         assert!(w.attachment(old)?.is_visible());
         w.show("g", 1, 6)?;
         assert_eq!(w.verdict("g")?, "queued");
+        // Nor where it was refused there.
+        let replace = w.attempt("g")?;
+        w.go(replace.id, Stage::Rejected)?;
+        assert_eq!(w.verdict("g")?, "parked(rejected)");
+        for wrong in [MISSING, Some((Class::Flipped, ParkCode::Rejected))] {
+            find(w, old, wrong)?;
+            assert_eq!(w.verdict("g")?, "parked(rejected)");
+            find(w, old, None)?;
+            assert_eq!(w.verdict("g")?, "parked(rejected)");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_file_whose_attachment_is_there_again_is_attached_whatever_became_of_sending_it_anew() {
+    on_journal(|w| {
+        let id = w.bring("f", 1, Stage::Approved)?;
+        find(w, id, MISSING)?;
+        assert_eq!(w.verdict("f")?, "parked(missing-remotely)");
+        retry(w.tx, w.mirror, &rel("f"), w.now())?;
+        let again = w.attempt("f")?;
+        start_failed(w.tx, again.id, &failure(Next::Park(ParkCode::CaseFull), true), 0.5, w.now())?;
+        assert_eq!(w.verdict("f")?, "parked(case-full)");
+        find(w, id, None)?;
+        w.show("f", 1, 1_000_000)?;
+        assert_eq!(w.verdict("f")?, "attached");
+        Ok(())
+    });
+}
+
+/// A newer content was on its way when the file went: it is neither to take the place of what is kept, nor to be deleted
+/// with the file.
+#[test]
+fn what_is_kept_stays_whatever_was_on_its_way() {
+    on_journal(|w| {
+        for (n, stage) in (2_u8..).zip([Stage::Planned, Stage::Started, Stage::Stored, Stage::Completed]) {
+            let path = stage.as_str();
+            let old = w.bring(path, 1, Stage::Approved)?;
+            let new = w.bring(path, n, stage)?;
+            w.absent(path)?;
+            assert_eq!(keep(w.tx, w.mirror, &rel(path), w.now())?, Kept::Now);
+            if stage == Stage::Completed {
+                approved(w.tx, new, w.now())?;
+                assert_eq!((w.stage(old)?, w.stage(new)?), (Stage::Deleting, Stage::Approved));
+            } else {
+                assert_eq!(
+                    (w.stage(old)?, w.attachment(new)?.stage.is_under_way()),
+                    (Stage::Approved, false),
+                    "{stage}"
+                );
+            }
+            for _ in 0..2 {
+                w.pass(GRACE_MS);
+                assert!(matches!(w.absent(path)?, Step::Nothing | Step::Keep));
+                assert_eq!(w.verdict(path)?, "attached", "{stage}");
+            }
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_finding_ends_no_keep_and_a_keep_no_finding() {
+    on_journal(|w| {
+        let id = w.bring("f", 1, Stage::Approved)?;
+        w.absent("f")?;
+        assert_eq!(keep(w.tx, w.mirror, &rel("f"), w.now())?, Kept::Now);
+        for wrong in [ALTERED, None] {
+            find(w, id, wrong)?;
+            w.pass(GRACE_MS);
+            assert_eq!(w.absent("f")?, Step::Nothing);
+        }
+        find(w, id, ALTERED)?;
+        w.show("f", 1, 1_000_000)?;
+        assert_eq!(w.verdict("f")?, "parked(altered-remotely)");
+        // What is not there cannot be kept.
+        let id = w.bring("g", 2, Stage::Approved)?;
+        find(w, id, MISSING)?;
+        w.absent("g")?;
+        assert_eq!(keep(w.tx, w.mirror, &rel("g"), w.now())?, Kept::NotThere);
+        assert_eq!(w.verdict("g")?, "deleting");
+        w.show("g", 2, 1_000_000)?;
+        assert_eq!(w.verdict("g")?, "parked(missing-remotely)");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_delete_of_an_earlier_life_is_not_called_back_nor_that_of_what_agents_never_saw() {
+    on_journal(|w| {
+        let gone = |path: &str| -> Result<()> {
+            w.absent(path)?;
+            w.pass(GRACE_MS);
+            delete(w.tx, w.mirror, &rel(path), "evidence", w.now())
+        };
+        let old = w.bring("f", 1, Stage::Approved)?;
+        gone("f")?;
+        let new = w.bring("f", 1, Stage::Approved)?;
+        w.absent("f")?;
+        assert_eq!(keep(w.tx, w.mirror, &rel("f"), w.now())?, Kept::Now);
+        assert_eq!((w.stage(old)?, w.stage(new)?), (Stage::Deleting, Stage::Approved), "one of them");
+        // Taken over as it was, refused: no event of this journal tells.
+        let refused = w.bring("g", 2, Stage::Completed)?;
+        let mut row = w.attachment(refused)?;
+        (row.stage, row.reason) = (Stage::Rejected, Some("rejected".to_owned()));
+        w.tx.put_attachment(&row, w.now())?;
+        let seen = w.bring("g", 3, Stage::Approved)?;
+        gone("g")?;
+        assert_eq!(keep(w.tx, w.mirror, &rel("g"), w.now())?, Kept::Now);
+        assert_eq!((w.stage(refused)?, w.stage(seen)?), (Stage::Deleting, Stage::Approved));
         Ok(())
     });
 }
