@@ -31,7 +31,7 @@ async fn boto3_drives_every_operation() {
     let state = tempfile::tempdir().expect("temporary folder");
     let sandbox = Sandbox::start(Settings::new(state.path())).await.expect("start");
     let output = Command::new(&python)
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/boto3_client.py"))
+        .args(["-c", include_str!("boto3_client.py")])
         .env("SANDBOX_ENDPOINT", sandbox.endpoint_url())
         .env("SANDBOX_REGION", sandbox.region())
         .env("SANDBOX_KEY_ID", sandbox.access_key_id())
