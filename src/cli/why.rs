@@ -15,7 +15,9 @@ use super::paused::{self, Paused};
 use super::words::{moment, plain, size};
 use super::{log, place};
 use crate::config::Config;
-use crate::core::model::{Attachment, Event, FileRow, Handover, HandoverKind, HandoverState, MirrorId, Stage, Verdict};
+use crate::core::model::{
+    Attachment, Event, FileRow, Handover, HandoverKind, HandoverState, MirrorId, ParkCode, Stage, Verdict,
+};
 use crate::core::plan::LARGEST_FILE;
 use crate::core::reference::{Candidate, CaseRef, RefState, Reference};
 use crate::core::routing::UnroutedReason;
@@ -485,7 +487,7 @@ fn show_attachment(a: &Attachment, now: UnixMillis, out: &mut Out) -> Result<(),
         None => writeln!(out, "    FileId      none")?,
     }
     writeln!(out, "    content     {} bytes, sha256 {}", a.version.size, a.version.hash)?;
-    if let Some(reason) = &a.reason {
+    if let Some(reason) = reason(a) {
         writeln!(out, "    reason      {}", plain(reason))?;
     }
     if a.moved && a.stage == Stage::Approved {
@@ -511,6 +513,11 @@ fn show_attachment(a: &Attachment, now: UnixMillis, out: &mut Out) -> Result<(),
     Ok(())
 }
 
+/// Why it is not, or not any more, what agents can see.
+fn reason(a: &Attachment) -> Option<&str> {
+    a.found_wrong().map(ParkCode::as_str).or(a.reason.as_deref())
+}
+
 fn times(a: &Attachment) -> [(&'static str, Option<UnixMillis>); 6] {
     [
         ("created", Some(a.created_at)),
@@ -525,7 +532,7 @@ fn times(a: &Attachment) -> [(&'static str, Option<UnixMillis>); 6] {
 fn attachment_json(a: &Attachment) -> serde_json::Value {
     let mut value = serde_json::json!({
         "id": a.id.0, "stage": a.stage, "attempt": a.attempt, "case": a.case, "name": a.name, "file_id": a.file_id,
-        "size": a.version.size, "sha256": a.version.hash.to_string(), "client_token": a.token, "reason": a.reason,
+        "size": a.version.size, "sha256": a.version.hash.to_string(), "client_token": a.token, "reason": reason(a),
         "moved": a.moved && a.stage == Stage::Approved,
         "tries": a.tries, "last_error": a.last_error, "last_request_id": a.last_request_id,
         "unsure_since": a.unsure_since.map(|at| at.to_string()),

@@ -276,6 +276,7 @@ mod tests {
             deleted_at: None,
             extras: None,
             moved: false,
+            found: None,
         }
     }
 

@@ -286,19 +286,20 @@ pub struct Attachment {
     pub extras: Option<Extras>,
     /// The file moved to a path with another case or name since: it is to be replaced.
     pub moved: bool,
+    /// What a comparison with Connect found wrong with it since it was approved: the code of its file's park.
+    pub found: Option<ParkCode>,
 }
 
 impl Attachment {
     /// Whether agents can see exactly this version, as far as is known: approved, and not found missing, altered or
-    /// refused at Connect since. (The reason of such a one is the code of its file's park.)
+    /// refused at Connect since.
     pub fn is_visible(&self) -> bool {
         self.stage == Stage::Approved && self.found_wrong().is_none()
     }
 
     /// What a comparison with Connect found wrong with an approved attachment.
     pub fn found_wrong(&self) -> Option<ParkCode> {
-        (self.stage == Stage::Approved).then_some(())?;
-        ParkCode::parse(self.reason.as_deref()?)
+        self.found.filter(|_| self.stage == Stage::Approved)
     }
 
     /// Time since Connect took the complete call.

@@ -430,7 +430,8 @@ fn missing(known: &Known, rules: Rules, now: UnixMillis) -> Step {
 fn absent(rule: Option<&str>, known: &Known, rules: Rules, now: UnixMillis) -> Step {
     let Some(row) = &known.row else { return Step::Nothing };
     let scanning = known.under_way().is_some_and(|a| a.stage == Stage::Completed);
-    let deleting = known.attachments.iter().any(|a| a.stage == Stage::Deleting && a.reason.as_deref() == Some(ABSENT));
+    let because = |a: &Attachment| matches!(a.reason.as_deref(), Some(ABSENT | REFUSED_AND_GONE));
+    let deleting = known.attachments.iter().any(|a| a.stage == Stage::Deleting && because(a));
     if known.approved().is_none() && !scanning {
         return if deleting { Step::Nothing } else { Step::Forget };
     }
@@ -472,6 +473,9 @@ fn keep_once(row: &FileRow, scanning: bool) -> Step {
 
 /// The reason an attachment is deleted because its file is gone.
 pub const ABSENT: &str = "absent";
+/// The reason a record that agents never saw is deleted because its file is gone. No hold keeps it, and nobody calls it
+/// back.
+pub const REFUSED_AND_GONE: &str = "refused, and its file is gone";
 /// The reason an attachment is deleted because a newer one took its place.
 pub const REPLACED: &str = "replaced";
 

@@ -153,7 +153,7 @@ pub(super) fn file(row: &Row<'_>) -> Result<FileRow> {
 pub(super) const ATTACHMENT: &str = "id, mirror, path, case_arn, name, size, hash, attempt, token, file_id, stage, \
                                      reason, start_open, unsure_since, tries, next_attempt, last_error, \
                                      last_request_id, created_at, started_at, stored_at, completed_at, ended_at, \
-                                     deleted_at, extras, moved";
+                                     deleted_at, extras, moved, found";
 
 pub(super) fn attachment(row: &Row<'_>) -> Result<Attachment> {
     Ok(Attachment {
@@ -182,6 +182,7 @@ pub(super) fn attachment(row: &Row<'_>) -> Result<Attachment> {
         deleted_at: row.get(23)?,
         extras: json(row, 24)?,
         moved: row.get(25)?,
+        found: row.get_ref(26)?.as_str_or_null().map_err(|e| conversion(26, e))?.and_then(ParkCode::parse),
     })
 }
 

@@ -11,7 +11,7 @@ use super::view::View;
 use crate::core::clock::Reading;
 use crate::core::model::{
     Attachment, AttachmentId, EventKind, Extras, FileRow, Handover, HandoverId, Hold, HoldCode, MirrorId, MirrorRow,
-    RootIdentity, Stage, Verdict, Version,
+    ParkCode, RootIdentity, Stage, Verdict, Version,
 };
 use crate::core::preflight::{FullCase, Limits};
 use crate::core::reference::CaseRef;
@@ -303,6 +303,7 @@ impl Tx<'_> {
             deleted_at: None,
             extras: Some(new.extras.clone()),
             moved: false,
+            found: None,
         })
     }
 
@@ -336,6 +337,7 @@ impl Tx<'_> {
                 a.last_error,
                 a.last_request_id,
                 a.moved,
+                a.found.map(ParkCode::as_str),
             ],
         )?;
         if changed > 0 {
@@ -424,7 +426,7 @@ impl Tx<'_> {
             "UPDATE attachment SET stage = 'approved', reason = NULL, tries = 0, next_attempt = NULL,
                  deleting_at = NULL
              WHERE id = ?1 AND stage = 'deleting' AND reason = 'absent' AND delete_sent_at IS NULL
-                 AND approved_at IS NOT NULL",
+                 AND NOT EXISTS (SELECT 1 FROM event WHERE attachment = ?1 AND (kind = 'rejected' OR kind = 'failed'))",
             [id],
         )?;
         Ok(changed > 0)
@@ -589,7 +591,7 @@ static PUT_SQL: LazyLock<Vec<(Stage, String)>> = LazyLock::new(|| {
             Stage::Completed => "completed_at = coalesce(completed_at, ?2),",
             Stage::Approved => {
                 "completed_at = coalesce(completed_at, ?2), ended_at = coalesce(ended_at, ?2), \
-                 approved_at = coalesce(approved_at, ?2),"
+                 approved_at = CASE stage WHEN 'approved' THEN approved_at ELSE coalesce(approved_at, ?2) END,"
             }
             Stage::Rejected | Stage::Failed | Stage::Abandoned => "ended_at = coalesce(ended_at, ?2),",
             Stage::Deleting => "deleting_at = coalesce(deleting_at, ?2),",
@@ -600,7 +602,7 @@ static PUT_SQL: LazyLock<Vec<(Stage, String)>> = LazyLock::new(|| {
         format!(
             "UPDATE attachment SET stage = '{to}', {times} file_id = ?3, reason = ?4, start_open = ?5,
                  unsure_since = ?6, tries = ?7, next_attempt = ?8, last_error = ?9, last_request_id = ?10,
-                 moved = ?11
+                 moved = ?11, found = ?12
              WHERE id = ?1 AND ({})",
             from.join(" OR ")
         )

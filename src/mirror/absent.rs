@@ -123,8 +123,9 @@ impl MirrorLoop {
         let keeps = !self.mirror.rules().propagate_deletes;
         let Missing { tracked, recent, released, missing, kept, emptied, .. } = *weighed;
         if emptied && missing > released && !keeps {
+            let by_hand = if kept > 0 { format!(" ({kept} of them kept by hand)") } else { String::new() };
             let gone = missing + kept;
-            let text = format!("{gone} attached files are gone, and none that was there with them is left");
+            let text = format!("{gone} attached files are gone{by_hand}, and none that was there with them is left");
             self.mirror.begin_hold(journal, HoldCode::RootEmptied, text).await?;
         }
         if missing == 0 || keeps {

@@ -269,6 +269,9 @@ pub fn waiting(tx: &Tx<'_>, id: AttachmentId, text: &str) -> Result<()> {
 /// A call on a stored attempt failed in passing: the stage stays, the next try is journaled.
 pub fn try_again(tx: &Tx<'_>, id: AttachmentId, failure: &Failure, random: f64, now: UnixMillis) -> Result<()> {
     let mut attachment = tx.expect_attachment(id)?;
+    if !attachment.stage.is_under_way() {
+        return Ok(());
+    }
     remember(&mut attachment, failure);
     let environment = matches!(failure.next, Next::Offline | Next::Credentials | Next::Throttled);
     let pause = retry::delay(attachment.tries, failure.hint, random);

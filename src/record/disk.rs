@@ -58,24 +58,30 @@ pub fn known(q: &journal::View, mirror: MirrorId, path: &RelPath, seen: &Seen, r
             _ => None,
         };
         if let Some((stat, hash)) = content {
-            view.moved_from = moved_from(q, mirror, path, stat, hash)?;
+            let was_here = matches!(seen, Seen::Present(_, Content::Unread));
+            view.moved_from = moved_from(q, mirror, path, (stat, hash), was_here)?;
         }
     }
     Ok(view)
 }
 
-/// Whether it was read, and its case was not known or refused it.
+/// Whether what was said of its case, and may be said anew by now, keeps it from being sent.
 fn waits_for_its_case(row: &FileRow) -> bool {
-    matches!(row.verdict, Verdict::Unrouted(_) | Verdict::Parked(_))
+    match &row.verdict {
+        Verdict::Unrouted(reason) => UnroutedReason::parse(reason).is_some_and(UnroutedReason::is_of_a_reference),
+        Verdict::Parked(code) => code.is_about_the_case(),
+        _ => false,
+    }
 }
 
-/// The absent file that this one most likely was: same content, then same inode, same name, first by path.
+/// The absent file that this one most likely was: same content, then same inode, same name, first by path. One that
+/// `was_here` a while is only that very file: a copy of it may have been here all along.
 fn moved_from(
     q: &journal::View,
     mirror: MirrorId,
     path: &RelPath,
-    stat: &Stat,
-    hash: ContentHash,
+    (stat, hash): (&Stat, ContentHash),
+    was_here: bool,
 ) -> Result<Option<(RelPath, Target)>> {
     const CANDIDATES: usize = 32;
     let version = Version { size: stat.size, hash };
@@ -93,7 +99,7 @@ fn moved_from(
         }
         // What the policy keeps stays kept, unless this is that very file under another name: the same content
         // alone may be a copy, and a replace would delete what was to be kept.
-        if row.verdict != Verdict::Deleting && !row.stat.same_content_as(stat) {
+        if (row.verdict != Verdict::Deleting || was_here) && !row.stat.same_content_as(stat) {
             continue;
         }
         let same_inode = (row.stat.dev, row.stat.inode) == (stat.dev, stat.inode);
@@ -308,7 +314,7 @@ fn apply(
             }
             // A refused record has no content and nobody sees it, but it may count to the files of its case.
             for attachment in view.attachments.iter().filter(|a| a.stage.is_refused()) {
-                announce_delete(tx, &mut attachment.clone(), "refused, and its file is gone", now)?;
+                announce_delete(tx, &mut attachment.clone(), plan::REFUSED_AND_GONE, now)?;
             }
             note(
                 tx,
@@ -370,12 +376,14 @@ fn end_life(
 /// second observation and the budget's consent.
 pub fn delete(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, evidence: &str, now: UnixMillis) -> Result<()> {
     let Some(mut row) = tx.file(mirror, path)? else { return Ok(()) };
-    let Some(absent_since) = row.absent_since else { return Ok(()) };
+    // It may be back by now, or kept by hand.
+    let (Some(absent_since), Verdict::Deleting) = (row.absent_since, &row.verdict) else { return Ok(()) };
     for mut attachment in tx.attachments_of(mirror, path)? {
         if !attachment.stage.stands() {
             continue;
         }
-        announce_delete(tx, &mut attachment, plan::ABSENT, now)?;
+        let reason = if attachment.stage == Stage::Approved { plan::ABSENT } else { plan::REFUSED_AND_GONE };
+        announce_delete(tx, &mut attachment, reason, now)?;
         let detail = json!({
             "text": "absent when the grace began and again when it ended",
             "absent_since": absent_since.to_string(), "confirmed": now.to_string(), "evidence": evidence,

@@ -33,29 +33,33 @@ pub fn keep(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, now: UnixMillis) -> R
     if row.absent_since.is_none() {
         return Ok(Kept::NotWaiting);
     }
+    if matches!(row.verdict, Verdict::Attached | Verdict::Scanning) {
+        if !row.kept {
+            // So far by the policy, which may change.
+            (row.kept, row.note) = (true, Some(BY_HAND.to_owned()));
+            tx.put_file(&row)?;
+        }
+        return Ok(Kept::Already);
+    }
     if row.verdict != Verdict::Deleting {
-        let stays = matches!(row.verdict, Verdict::Attached | Verdict::Scanning);
-        return Ok(if stays { Kept::Already } else { Kept::NotWaiting });
+        return Ok(Kept::NotWaiting);
     }
     let attachments = tx.attachments_of(mirror, path)?;
-    let gone_there = |a: &Attachment| a.found_wrong() == Some(ParkCode::MissingRemotely);
-    let there = |stage| attachments.iter().any(|a| a.stage == stage && !gone_there(a));
-    let scanning = there(Stage::Completed);
-    let (mut kept, mut sent) = (scanning || there(Stage::Approved), false);
-    // What the file was before it was there the last time stays given up.
-    let recall = !kept;
-    for attachment in attachments.iter().filter(|a| recall && is_leaving(a)) {
-        let back = tx.recall_delete(attachment.id)?;
-        kept |= back;
-        sent |= !back;
+    let is_lost = |a: &&Attachment| a.found == Some(ParkCode::MissingRemotely);
+    let live = || attachments.iter().filter(|a| matches!(a.stage, Stage::Approved | Stage::Completed));
+    let stays = live().rfind(|a| !is_lost(a));
+    if stays.is_none() {
+        // The last one alone: what the file was in an earlier life stays given up.
+        let leaving = attachments.iter().rfind(|a| is_leaving(a));
+        if live().next().is_some() || leaving.as_ref().is_some_and(is_lost) {
+            return Ok(Kept::NotThere);
+        }
+        let Some(leaving) = leaving else { return Ok(Kept::NotWaiting) };
+        if !tx.recall_delete(leaving.id)? {
+            return Ok(Kept::Sent);
+        }
     }
-    if !kept {
-        return Ok(match sent {
-            true => Kept::Sent,
-            false if attachments.iter().any(gone_there) => Kept::NotThere,
-            false => Kept::NotWaiting,
-        });
-    }
+    let scanning = stays.is_some_and(|a| a.stage == Stage::Completed);
     give_up_unfinished(tx, &attachments, "the file is gone", now)?;
     let verdict = if scanning { Verdict::Scanning } else { Verdict::Attached };
     set_verdict(&mut row, verdict, Some(BY_HAND.to_owned()), now);

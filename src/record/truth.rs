@@ -85,7 +85,7 @@ fn mark(tx: &Tx<'_>, attachment: &mut Attachment, code: ParkCode, text: &str, no
     if attachment.stage != Stage::Approved || attachment.found_wrong() == Some(code) {
         return Ok(());
     }
-    attachment.reason = Some(code.as_str().to_owned());
+    attachment.found = Some(code);
     tx.put_attachment(attachment, now)?;
     let Some(mut row) = tx.file_of(attachment)? else { return Ok(()) };
     // Of a file that moved since, what came of it in its new place tells more.
@@ -104,7 +104,7 @@ fn mark(tx: &Tx<'_>, attachment: &mut Attachment, code: ParkCode, text: &str, no
 /// All agree: a mark of an earlier finding goes, and so does the park that it led to.
 fn agrees(tx: &Tx<'_>, attachment: &mut Attachment, now: UnixMillis) -> Result<()> {
     let Some(code) = attachment.found_wrong() else { return Ok(()) };
-    attachment.reason = None;
+    attachment.found = None;
     tx.put_attachment(attachment, now)?;
     let of = (attachment.mirror, &attachment.path);
     note(tx, now, of, Some(attachment.id), EventKind::Agrees, json!({ "text": "as it should be again at Connect" }))?;

@@ -80,6 +80,7 @@ fn attachment(stage: Stage, content: u8) -> Attachment {
         deleted_at: None,
         extras: None,
         moved: false,
+        found: None,
     }
 }
 
@@ -430,6 +431,7 @@ fn any_attachment() -> impl Strategy<Value = Attachment> {
     (stage, 0_u8..3, prop::option::of(reason), any::<bool>(), any::<bool>()).prop_map(
         |(stage, content, reason, start_open, moved)| Attachment {
             reason: reason.map(str::to_owned),
+            found: reason.and_then(ParkCode::parse),
             start_open,
             moved,
             ..attachment(stage, content)

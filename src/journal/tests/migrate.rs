@@ -5,7 +5,7 @@ use std::path::Path;
 use super::super::{Journal, JournalError, Reader};
 use super::support::*;
 use crate::core::clock::Reading;
-use crate::core::model::{HoldCode, RootIdentity, Stage, Verdict};
+use crate::core::model::{AttachmentId, HoldCode, ParkCode, RootIdentity, Stage, Verdict};
 
 /// A journal of version 1 with rows of every kind: each hold, verdict, stage and kind of event, odd values in every
 /// column.
@@ -147,6 +147,13 @@ fn what_was_kept_or_to_be_replaced_elsewhere_still_is() {
     conn.execute("UPDATE attachment SET reason = 'moved' WHERE stage = 'approved'", []).unwrap();
     conn.execute("UPDATE attachment SET reason = 'kept' WHERE stage = 'completed'", []).unwrap();
     conn.execute(
+        "INSERT INTO attachment (id, mirror, path, case_arn, name, size, hash, attempt, token, file_id, stage, reason, tries,
+             created_at, ended_at) SELECT 99, mirror, CAST('f' AS BLOB), case_arn, name, size, hash, attempt, 't', 'f', stage,
+             'altered-remotely', 0, 1, 2 FROM attachment WHERE stage = 'approved'",
+        [],
+    )
+    .unwrap();
+    conn.execute(
         "INSERT INTO file SELECT mirror, CAST('completed' AS BLOB), dev, inode, size, mtime_ns, ctime_ns, 'scanning', NULL, 77, hash, note,
              seen_at, since, attempt, next_attempt, 8 FROM file WHERE verdict = 'scanning'",
         [],
@@ -158,6 +165,8 @@ fn what_was_kept_or_to_be_replaced_elsewhere_still_is() {
     for row in reader.files_from(crate::core::model::MirrorId(9), None, 100).unwrap() {
         assert_eq!(row.kept, row.path == path_of("completed"), "{}", row.path);
     }
+    let altered = reader.attachment(AttachmentId(99)).unwrap().unwrap();
+    assert_eq!((altered.found, altered.reason, altered.moved), (Some(ParkCode::AlteredRemotely), None, false));
     for stage in Stage::ALL {
         let rows = reader.attachments_of(crate::core::model::MirrorId(9), &path_of(stage.as_str())).unwrap();
         let expected = match stage {

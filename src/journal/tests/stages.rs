@@ -134,6 +134,7 @@ fn a_new_attachment_is_what_was_asked_for() {
             deleted_at: None,
             extras: Some(Default::default()),
             moved: false,
+            found: None,
         }
     );
     assert_eq!(journal.reader().unwrap().attachment(row.id).unwrap(), Some(row), "told as it is kept");

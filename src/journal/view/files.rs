@@ -202,10 +202,10 @@ impl View {
         )
     }
 
-    /// Files that are gone since `from` or later and stay at Connect by hand or by the policy.
+    /// Files that are gone since `from` or later and stay at Connect by hand.
     pub fn kept_since(&self, mirror: MirrorId, from: UnixMillis) -> Result<u64, JournalError> {
         self.total(
-            "SELECT count(*) FROM file WHERE mirror = ?1 AND absent_since >= ?2 AND verdict = 'attached'",
+            "SELECT count(*) FROM file WHERE mirror = ?1 AND absent_since >= ?2 AND kept = 1",
             (mirror, from),
             |row| rows::count(row, 0),
         )

@@ -153,12 +153,20 @@ fn a_move_is_known_as_one_when_its_case_is_told_later() {
         let id = w.bring("a/f", 1, Stage::Approved)?;
         w.absent("a/f")?;
         for content in [Content::Unread, Content::Read(hash(1))] {
-            let seen = Seen::Present(stat(1, 5), content);
+            let seen = Seen::Present(stat(1, 1_000_000), content);
             super::super::look(w.tx, w.mirror, &rel("b/f"), &seen, &pending, rules(true), w.now())?;
         }
         assert_eq!(w.verdict("b/f")?, "unrouted(reference-pending)");
-        let step = w.look("b/f", &Seen::Present(stat(1, 5), Content::Unread), true)?;
+        let step = w.look("b/f", &Seen::Present(stat(1, 1_000_000), Content::Unread), true)?;
         assert!(matches!(step, Step::Move { same_target: true, .. }), "{step:?}");
+        // A copy that was here all along is none.
+        let here = Seen::Present(Stat { inode: 77, ..stat(1, 9) }, Content::Read(hash(1)));
+        super::super::look(w.tx, w.mirror, &rel("c/f"), &here, &pending, rules(true), w.now())?;
+        w.absent("b/f")?;
+        let here = Seen::Present(Stat { inode: 77, ..stat(1, 9) }, Content::Unread);
+        let step = w.look("c/f", &here, true)?;
+        assert!(matches!(step, Step::Queue { .. }), "{step:?}");
+        w.show("b/f", 1, 1_000_000)?;
         assert_eq!((w.stage(id)?, w.verdict("b/f")?.as_str()), (Stage::Approved, "attached"));
         Ok(())
     });

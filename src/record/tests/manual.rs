@@ -358,6 +358,39 @@ fn what_is_kept_stays_whatever_was_on_its_way() {
     });
 }
 
+/// A pass decides, weighs what is gone, and then announces: a person may be faster.
+#[test]
+fn what_is_kept_or_back_between_the_decision_and_the_announcement_stays() {
+    on_journal(|w| {
+        for (path, kept) in [("f", true), ("g", false)] {
+            let id = w.bring(path, 1, Stage::Approved)?;
+            w.absent(path)?;
+            w.pass(GRACE_MS);
+            assert_eq!(w.absent(path)?, Step::DeleteDue);
+            if kept {
+                assert_eq!(keep(w.tx, w.mirror, &rel(path), w.now())?, Kept::Now);
+            } else {
+                w.show(path, 1, 1_000_000)?;
+            }
+            delete(w.tx, w.mirror, &rel(path), "evidence", w.now())?;
+            assert_eq!((w.stage(id)?, w.verdict(path)?.as_str()), (Stage::Approved, "attached"));
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn what_the_policy_keeps_is_kept_by_hand_too_where_a_person_says_so() {
+    on_journal(|w| {
+        w.bring("f", 1, Stage::Approved)?;
+        assert_eq!(w.look("f", &Seen::Absent, false)?, Step::Keep);
+        assert_eq!(keep(w.tx, w.mirror, &rel("f"), w.now())?, Kept::Already);
+        w.pass(GRACE_MS);
+        assert_eq!(w.absent("f")?, Step::Nothing, "the policy has changed");
+        Ok(())
+    });
+}
+
 #[test]
 fn a_finding_ends_no_keep_and_a_keep_no_finding() {
     on_journal(|w| {
@@ -371,6 +404,13 @@ fn a_finding_ends_no_keep_and_a_keep_no_finding() {
         }
         find(w, id, ALTERED)?;
         w.show("f", 1, 1_000_000)?;
+        assert_eq!(w.verdict("f")?, "parked(altered-remotely)");
+        // Nor does an announced delete.
+        w.absent("f")?;
+        w.pass(GRACE_MS);
+        delete(w.tx, w.mirror, &rel("f"), "evidence", w.now())?;
+        assert_eq!(keep(w.tx, w.mirror, &rel("f"), w.now())?, Kept::Now);
+        w.show("f", 1, 1_000_001)?;
         assert_eq!(w.verdict("f")?, "parked(altered-remotely)");
         // What is not there cannot be kept.
         let id = w.bring("g", 2, Stage::Approved)?;
@@ -398,6 +438,18 @@ fn a_delete_of_an_earlier_life_is_not_called_back_nor_that_of_what_agents_never_
         w.absent("f")?;
         assert_eq!(keep(w.tx, w.mirror, &rel("f"), w.now())?, Kept::Now);
         assert_eq!((w.stage(old)?, w.stage(new)?), (Stage::Deleting, Stage::Approved), "one of them");
+        w.show("f", 1, 1_000_000)?;
+        gone("f")?;
+        assert_eq!(keep(w.tx, w.mirror, &rel("f"), w.now())?, Kept::Now);
+        assert_eq!((w.stage(old)?, w.stage(new)?), (Stage::Deleting, Stage::Approved), "the last one");
+        w.show("f", 1, 1_000_001)?;
+        find(w, new, MISSING)?;
+        w.absent("f")?;
+        assert_eq!(keep(w.tx, w.mirror, &rel("f"), w.now())?, Kept::NotThere);
+        w.pass(GRACE_MS);
+        delete(w.tx, w.mirror, &rel("f"), "evidence", w.now())?;
+        assert_eq!(keep(w.tx, w.mirror, &rel("f"), w.now())?, Kept::NotThere);
+        assert_eq!((w.stage(old)?, w.stage(new)?), (Stage::Deleting, Stage::Deleting));
         // Taken over as it was, refused: no event of this journal tells.
         let refused = w.bring("g", 2, Stage::Completed)?;
         let mut row = w.attachment(refused)?;

@@ -166,9 +166,11 @@ fn set_up(world: &World<'_, '_>, state: &State) -> Result<()> {
         };
         for stage in way {
             attachment.stage = *stage;
-            attachment.moved = wanted.moved && *stage == Stage::Approved;
+            let visible = *stage == Stage::Approved;
+            attachment.moved = wanted.moved && visible;
+            attachment.found = wanted.reason.filter(|_| visible).and_then(ParkCode::parse);
             let ended = matches!(stage, Stage::Rejected | Stage::Failed | Stage::Abandoned | Stage::Deleting);
-            attachment.reason = (ended || *stage == Stage::Approved)
+            attachment.reason = (ended || visible)
                 .then(|| wanted.reason.map(str::to_owned))
                 .flatten()
                 .or_else(|| ended.then(|| "the file changed".to_owned()));
