@@ -232,9 +232,11 @@ fn act(
             Ok(Ok(Reply { done, text: format!("{done} of {} files try again", wanted.len()), ..Reply::default() }))
         }
         Request::Keep { paths, .. } => {
+            // There a file's absence means nothing at Connect.
+            let ingests = mirrors.iter().any(|one| one.config.name == *name && one.rules().ingest);
             let (mut done, mut lines) = (0, Vec::with_capacity(paths.len()));
             for path in paths.iter().filter_map(|path| RelPath::new(path.as_slice())) {
-                let kept = record::keep(tx, mirror.id, &path, now)?;
+                let kept = if ingests { Kept::NotWaiting } else { record::keep(tx, mirror.id, &path, now)? };
                 done += u64::from(matches!(kept, Kept::Now | Kept::Already));
                 lines.push(format!("{path}: {}", said(kept)));
             }

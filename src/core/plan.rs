@@ -430,9 +430,9 @@ fn missing(known: &Known, rules: Rules, now: UnixMillis) -> Step {
 fn absent(rule: Option<&str>, known: &Known, rules: Rules, now: UnixMillis) -> Step {
     let Some(row) = &known.row else { return Step::Nothing };
     let scanning = known.under_way().is_some_and(|a| a.stage == Stage::Completed);
-    let because = |a: &Attachment| matches!(a.reason.as_deref(), Some(ABSENT | REFUSED_AND_GONE));
-    let deleting = known.attachments.iter().any(|a| a.stage == Stage::Deleting && because(a));
     if known.approved().is_none() && !scanning {
+        // Its row stays until all is deleted; what waits of an earlier life of the file keeps none.
+        let deleting = row.verdict == Verdict::Deleting && known.attachments.iter().any(goes_with_its_file);
         return if deleting { Step::Nothing } else { Step::Forget };
     }
     if matches!(row.verdict, Verdict::Ignored(_) | Verdict::Unrouted(_) | Verdict::Parked(ParkCode::Unseen)) {
@@ -476,6 +476,11 @@ pub const ABSENT: &str = "absent";
 /// The reason a record that agents never saw is deleted because its file is gone. No hold keeps it, and nobody calls it
 /// back.
 pub const REFUSED_AND_GONE: &str = "refused, and its file is gone";
+/// Whether it is being deleted because its file is gone.
+pub fn goes_with_its_file(a: &Attachment) -> bool {
+    a.stage == Stage::Deleting && matches!(a.reason.as_deref(), Some(ABSENT | REFUSED_AND_GONE))
+}
+
 /// The reason an attachment is deleted because a newer one took its place.
 pub const REPLACED: &str = "replaced";
 

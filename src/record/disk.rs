@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::handover;
-use super::keep::BY_HAND;
+use super::keep::{BY_HAND, tells_of};
 use super::{Result, abandon, announce_delete, note, set_verdict};
 use crate::core::fair;
 use crate::core::model::{
@@ -296,12 +296,8 @@ fn apply(
             // Only what is approved counts as attached (invariant 11).
             let scanning = view.under_way().is_some_and(|a| a.stage == Stage::Completed);
             let verdict = if scanning { Verdict::Scanning } else { Verdict::Attached };
-            // What stood there last may never have been read (too large, unreadable): the row tells what is kept.
-            if row.hash.is_none()
-                && let Some(kept) = view.under_way().filter(|_| scanning).or_else(|| view.approved())
-            {
-                row.stat.size = kept.version.size;
-                row.hash = Some(kept.version.hash);
+            if let Some(kept) = view.under_way().filter(|_| scanning).or_else(|| view.approved()) {
+                tells_of(&mut row, kept);
             }
             let why = if row.kept { BY_HAND } else { "gone here; kept at Connect (delete = \"keep\")" };
             set_verdict(&mut row, verdict, Some(why.into()), now);

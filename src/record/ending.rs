@@ -191,7 +191,7 @@ pub fn delete_failed(tx: &Tx<'_>, id: AttachmentId, failure: &Failure, random: f
     }
     attachment.next_attempt = Some(now.plus(pause));
     tx.put_attachment(&attachment, now)?;
-    if attachment.reason.as_deref() != Some(plan::ABSENT) {
+    if !plan::goes_with_its_file(&attachment) {
         return Ok(());
     }
     let Some(mut row) = tx.file_of(&attachment)? else { return Ok(()) };

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::disk::give_up_unfinished;
 use super::{Result, note, set_verdict};
-use crate::core::model::{Attachment, AttachmentId, EventKind, MirrorId, ParkCode, Stage, Verdict};
+use crate::core::model::{Attachment, AttachmentId, EventKind, FileRow, MirrorId, ParkCode, Stage, Verdict};
 use crate::core::plan;
 use crate::journal::Tx;
 use crate::types::{RelPath, UnixMillis};
@@ -36,8 +36,7 @@ pub fn keep(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, now: UnixMillis) -> R
     if matches!(row.verdict, Verdict::Attached | Verdict::Scanning) {
         if !row.kept {
             // So far by the policy, which may change.
-            (row.kept, row.note) = (true, Some(BY_HAND.to_owned()));
-            tx.put_file(&row)?;
+            by_hand(tx, row, "the policy keeps it, and a person too", now)?;
         }
         return Ok(Kept::Already);
     }
@@ -45,33 +44,44 @@ pub fn keep(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, now: UnixMillis) -> R
         return Ok(Kept::NotWaiting);
     }
     let attachments = tx.attachments_of(mirror, path)?;
-    let is_lost = |a: &&Attachment| a.found == Some(ParkCode::MissingRemotely);
     let live = || attachments.iter().filter(|a| matches!(a.stage, Stage::Approved | Stage::Completed));
-    let stays = live().rfind(|a| !is_lost(a));
-    if stays.is_none() {
-        // The last one alone: what the file was in an earlier life stays given up.
-        let leaving = attachments.iter().rfind(|a| is_leaving(a));
-        if live().next().is_some() || leaving.as_ref().is_some_and(is_lost) {
-            return Ok(Kept::NotThere);
+    let stays = match live().rfind(|a| a.found_wrong() != Some(ParkCode::MissingRemotely)) {
+        Some(stays) => stays,
+        None if live().next().is_some() => return Ok(Kept::NotThere),
+        None => {
+            // The last one alone: what the file was in an earlier life stays given up.
+            let Some(last) = attachments.iter().rfind(|a| went_with_it(a)) else { return Ok(Kept::NotWaiting) };
+            if !tx.recall_delete(last.id)? {
+                return Ok(Kept::Sent);
+            }
+            last
         }
-        let Some(leaving) = leaving else { return Ok(Kept::NotWaiting) };
-        if !tx.recall_delete(leaving.id)? {
-            return Ok(Kept::Sent);
-        }
-    }
-    let scanning = stays.is_some_and(|a| a.stage == Stage::Completed);
+    };
     give_up_unfinished(tx, &attachments, "the file is gone", now)?;
-    let verdict = if scanning { Verdict::Scanning } else { Verdict::Attached };
-    set_verdict(&mut row, verdict, Some(BY_HAND.to_owned()), now);
-    row.kept = true;
-    tx.put_file(&row)?;
-    note(tx, now, (mirror, path), None, EventKind::Kept, json!({ "text": "its delete was called back by hand" }))?;
+    tells_of(&mut row, stays);
+    let verdict = if stays.stage == Stage::Completed { Verdict::Scanning } else { Verdict::Attached };
+    set_verdict(&mut row, verdict, None, now);
+    by_hand(tx, row, "its delete was called back by hand", now)?;
     Ok(Kept::Now)
 }
 
-/// Whether it is announced that it goes because its file is gone.
-fn is_leaving(attachment: &Attachment) -> bool {
-    attachment.stage == Stage::Deleting && attachment.reason.as_deref() == Some(plan::ABSENT)
+fn by_hand(tx: &Tx<'_>, row: FileRow, text: &str, now: UnixMillis) -> Result<()> {
+    let row = FileRow { kept: true, note: Some(BY_HAND.to_owned()), ..row };
+    tx.put_file(&row)?;
+    note(tx, now, (row.mirror, &row.path), None, EventKind::Kept, json!({ "text": text }))
+}
+
+/// What stood there last may never have been read (too large, unreadable): then the row tells what is kept.
+pub(super) fn tells_of(row: &mut FileRow, kept: &Attachment) {
+    if row.hash.is_none() {
+        row.stat.size = kept.version.size;
+        row.hash = Some(kept.version.hash);
+    }
+}
+
+/// Whether it was announced that it goes because its file is gone, or has gone so.
+fn went_with_it(attachment: &Attachment) -> bool {
+    matches!(attachment.stage, Stage::Deleting | Stage::Deleted) && attachment.reason.as_deref() == Some(plan::ABSENT)
 }
 
 /// Whether a delete call may be made.

@@ -13,6 +13,7 @@ use super::disk::{Disk, LOOK_MS, Tree};
 use crate::core::model::{Attachment, Event, EventKind, FileRow, HoldCode, MirrorId, ParkCode, Stage, Verdict};
 use crate::core::naming::FileNaming;
 use crate::core::plan;
+use crate::fatal::Fatal;
 use crate::host::simulated;
 use crate::journal::{EventFilter, Reader};
 use crate::tags::{self, Origin, Place};
@@ -138,18 +139,25 @@ impl Judge {
         state.forgotten.extend(ledger.iter().filter(unknown).map(|file| file.file_id.clone()));
     }
 
-    /// A person called the delete of this file back, and was heard or not.
-    pub fn kept(&self, mirror: MirrorId, path: &RelPath) {
+    /// A person called the delete of this file back, and was told whether it stays.
+    pub fn kept(&self, mirror: MirrorId, path: &RelPath, answer: Result<bool, Fatal>) {
         let state = &mut *self.0.lock().unwrap();
-        let Some(reader) = &state.reader else { return };
-        if !reader.file(mirror, path).unwrap().is_some_and(|row| row.kept) {
-            return;
+        let Some(reader) = state.reader.take() else { return };
+        let row = reader.file(mirror, path).unwrap();
+        let kept = row.as_ref().is_some_and(|row| row.kept);
+        let back = row.as_ref().is_some_and(|row| row.absent_since.is_none());
+        match answer {
+            Ok(told) if told == kept || back => {}
+            told => state.blame(&format!("a person is told {told:?}, and there is {row:?}")),
         }
-        let attachments = reader.attachments_of(mirror, path).unwrap();
-        let live = attachments.iter().filter(|a| matches!(a.stage, Stage::Approved | Stage::Completed));
-        let ids = live.filter_map(|a| a.file_id.as_ref());
-        let now = simulated::true_time().unwrap();
-        state.kept.extend(ids.map(|id| (id.as_str().to_owned(), now)));
+        if kept {
+            let attachments = reader.attachments_of(mirror, path).unwrap();
+            let live = attachments.iter().filter(|a| matches!(a.stage, Stage::Approved | Stage::Completed));
+            let ids = live.filter_map(|a| a.file_id.as_ref());
+            let now = simulated::true_time().unwrap();
+            state.kept.extend(ids.map(|id| (id.as_str().to_owned(), now)));
+        }
+        state.reader = Some(reader);
     }
 
     /// How many attachments a person kept.

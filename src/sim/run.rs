@@ -426,8 +426,9 @@ impl Sim {
                 let waiting = reader.files_with(id, "deleting", None, usize::MAX).unwrap();
                 let Some(row) = waiting.get(usize::try_from(*which).unwrap() % waiting.len().max(1)) else { return };
                 let request = process.keep(*mirror, &row.path);
-                self.ask(process, &request).await;
-                self.judge.kept(id, &row.path);
+                let answer = control::perform(&process.engine.world, &request).await;
+                self.stage.trace.note(&format!("{answer:?}"));
+                self.judge.kept(id, &row.path, answer.map(|reply| reply.done == 1));
             }
             Step::Suspend(ms) | Step::Pass(ms) => {
                 let began = host.true_time();

@@ -17,3 +17,8 @@ UPDATE attachment SET reason = NULL WHERE reason = 'kept' AND (stage = 'approved
 ALTER TABLE attachment ADD COLUMN found TEXT;
 UPDATE attachment SET found = reason, reason = NULL WHERE stage = 'approved'
     AND (reason = 'missing-remotely' OR reason = 'altered-remotely' OR reason = 'rejected' OR reason = 'failed');
+
+-- A refused record goes with its file for a reason of its own: no person's word calls it back.
+UPDATE attachment SET reason = 'refused, and its file is gone' WHERE stage = 'deleting' AND reason = 'absent' AND EXISTS (
+    SELECT 1 FROM event WHERE event.attachment = attachment.id AND (kind = 'rejected' OR kind = 'failed'
+        OR (kind = 'adopted' AND (detail LIKE '%as rejected%' OR detail LIKE '%as failed%'))));

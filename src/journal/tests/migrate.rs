@@ -159,12 +159,16 @@ fn what_was_kept_or_to_be_replaced_elsewhere_still_is() {
         [],
     )
     .unwrap();
+    let refused = "INSERT INTO event (at, mirror, attachment, kind, detail) VALUES (9, 9, 9, 'adopted', ?1)";
+    conn.execute(refused, [r#"{"text":"taken over from Connect as rejected"}"#]).unwrap();
     drop(conn);
     let journal = Journal::open(&path).unwrap();
     let reader = journal.reader().unwrap();
     for row in reader.files_from(crate::core::model::MirrorId(9), None, 100).unwrap() {
         assert_eq!(row.kept, row.path == path_of("completed"), "{}", row.path);
     }
+    let refused = reader.attachment(AttachmentId(9)).unwrap().unwrap();
+    assert_eq!(refused.reason.as_deref(), Some(crate::core::plan::REFUSED_AND_GONE));
     let altered = reader.attachment(AttachmentId(99)).unwrap().unwrap();
     assert_eq!((altered.found, altered.reason, altered.moved), (Some(ParkCode::AlteredRemotely), None, false));
     for stage in Stage::ALL {
@@ -172,6 +176,7 @@ fn what_was_kept_or_to_be_replaced_elsewhere_still_is() {
         let expected = match stage {
             Stage::Approved => (true, None),
             Stage::Completed => (false, None),
+            Stage::Deleting => (false, Some(crate::core::plan::REFUSED_AND_GONE)),
             _ => (false, Some("absent")),
         };
         assert_eq!((rows[0].moved, rows[0].reason.as_deref()), expected, "{stage}");

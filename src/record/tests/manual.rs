@@ -392,6 +392,39 @@ fn what_the_policy_keeps_is_kept_by_hand_too_where_a_person_says_so() {
 }
 
 #[test]
+fn a_file_whose_last_content_was_never_read_can_be_kept() {
+    on_journal(|w| {
+        for announced in [false, true] {
+            let path = if announced { "f" } else { "g" };
+            let id = w.bring(path, 1, Stage::Approved)?;
+            w.look(path, &Seen::Present(stat(9, 9), Content::TooLarge), true)?;
+            w.absent(path)?;
+            w.pass(GRACE_MS);
+            if announced {
+                delete(w.tx, w.mirror, &rel(path), "evidence", w.now())?;
+            }
+            assert_eq!(keep(w.tx, w.mirror, &rel(path), w.now())?, Kept::Now);
+            assert_eq!((w.stage(id)?, w.verdict(path)?.as_str()), (Stage::Approved, "attached"));
+            assert_eq!(w.row(path)?.unwrap().version(), Some(w.version(1)));
+        }
+        Ok(())
+    });
+}
+
+/// Connect may refuse a delete for a day.
+#[test]
+fn a_file_that_comes_and_goes_while_an_old_record_is_cleaned_up_is_forgotten_again() {
+    on_journal(|w| {
+        let first = w.bring("f", 1, Stage::Rejected)?;
+        assert_eq!(w.absent("f")?, Step::Forget);
+        let second = w.bring("f", 2, Stage::Rejected)?;
+        assert_eq!((w.stage(first)?, w.absent("f")?), (Stage::Deleting, Step::Forget));
+        assert_eq!((w.stage(second)?, w.verdict("f")?.as_str()), (Stage::Deleting, "no row"));
+        Ok(())
+    });
+}
+
+#[test]
 fn a_finding_ends_no_keep_and_a_keep_no_finding() {
     on_journal(|w| {
         let id = w.bring("f", 1, Stage::Approved)?;
@@ -448,8 +481,12 @@ fn a_delete_of_an_earlier_life_is_not_called_back_nor_that_of_what_agents_never_
         assert_eq!(keep(w.tx, w.mirror, &rel("f"), w.now())?, Kept::NotThere);
         w.pass(GRACE_MS);
         delete(w.tx, w.mirror, &rel("f"), "evidence", w.now())?;
-        assert_eq!(keep(w.tx, w.mirror, &rel("f"), w.now())?, Kept::NotThere);
         assert_eq!((w.stage(old)?, w.stage(new)?), (Stage::Deleting, Stage::Deleting));
+        // Once the last one is gone, none before it comes back.
+        assert_eq!(sending_delete(w.tx, new, w.now())?, Sending::First);
+        w.deleted(new)?;
+        assert_eq!(keep(w.tx, w.mirror, &rel("f"), w.now())?, Kept::Sent);
+        assert_eq!(w.stage(old)?, Stage::Deleting);
         // Taken over as it was, refused: no event of this journal tells.
         let refused = w.bring("g", 2, Stage::Completed)?;
         let mut row = w.attachment(refused)?;
