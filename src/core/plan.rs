@@ -445,12 +445,12 @@ fn absent(rule: Option<&str>, known: &Known, rules: Rules, now: UnixMillis) -> S
         return out_of_scope(rule, known);
     }
     if row.kept {
-        return keep_once(row, scanning);
+        return keep_once(row, known);
     }
     match (row.absent_since, rules.propagate_deletes) {
         (None, true) => Step::BeginGrace { delete_after: now.plus(rules.delete_grace) },
         (None, false) => Step::Keep,
-        (Some(_), false) => keep_once(row, scanning),
+        (Some(_), false) => keep_once(row, known),
         (Some(_), true) if row.verdict != Verdict::Deleting => {
             // Kept so far by a policy that has changed: the grace starts now, not then.
             Step::BeginGrace { delete_after: now.plus(rules.delete_grace) }
@@ -466,9 +466,19 @@ fn absent(rule: Option<&str>, known: &Known, rules: Rules, now: UnixMillis) -> S
 
 /// A file that is gone and kept counts as what of it is at Connect, whatever its row tells (the scan of its last content
 /// may have failed since, say).
-fn keep_once(row: &FileRow, scanning: bool) -> Step {
-    let told = row.verdict == if scanning { Verdict::Scanning } else { Verdict::Attached };
+fn keep_once(row: &FileRow, known: &Known) -> Step {
+    let told = row.verdict == kept_verdict(&known.attachments);
     if row.absent_since.is_some() && told { Step::Nothing } else { Step::Keep }
+}
+
+/// The verdict of a file that is gone and whose attachment stays. Only what is approved counts as attached, and not what
+/// was found wrong since (invariant 11).
+pub fn kept_verdict(attachments: &[Attachment]) -> Verdict {
+    if attachments.iter().any(|a| a.stage == Stage::Completed) {
+        return Verdict::Scanning;
+    }
+    let approved = attachments.iter().rfind(|a| a.stage == Stage::Approved);
+    approved.and_then(Attachment::found_wrong).map_or(Verdict::Attached, Verdict::Parked)
 }
 
 /// The reason an attachment is deleted because its file is gone.

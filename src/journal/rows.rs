@@ -155,6 +155,11 @@ pub(super) const ATTACHMENT: &str = "id, mirror, path, case_arn, name, size, has
                                      last_request_id, created_at, started_at, stored_at, completed_at, ended_at, \
                                      deleted_at, extras, moved, found";
 
+fn found(row: &Row<'_>) -> Result<Option<ParkCode>> {
+    let text = row.get_ref(26)?.as_str_or_null().map_err(|e| conversion(26, e))?;
+    text.map(|text| ParkCode::parse(text).ok_or_else(|| conversion(26, unknown("code")))).transpose()
+}
+
 pub(super) fn attachment(row: &Row<'_>) -> Result<Attachment> {
     Ok(Attachment {
         id: row.get(0)?,
@@ -182,7 +187,7 @@ pub(super) fn attachment(row: &Row<'_>) -> Result<Attachment> {
         deleted_at: row.get(23)?,
         extras: json(row, 24)?,
         moved: row.get(25)?,
-        found: row.get_ref(26)?.as_str_or_null().map_err(|e| conversion(26, e))?.and_then(ParkCode::parse),
+        found: found(row)?,
     })
 }
 

@@ -112,6 +112,8 @@ fn unseen(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, rules: Rules, now: Unix
         row.stat.size = approved.version.size;
         row.hash = Some(approved.version.hash);
         row.absent_since = Some(now);
+        // By whatever policy comes: its absence says nothing here.
+        row.kept = true;
         let text = "adopted; not here, kept at Connect (delete = \"keep\")".to_owned();
         set_verdict(&mut row, Verdict::Attached, Some(text), now);
     }

@@ -293,10 +293,9 @@ fn apply(
             give_up_waiting(tx, &view.attachments, "the file is gone", now)?;
             let mut row = row();
             row.absent_since.get_or_insert(now);
-            // Only what is approved counts as attached (invariant 11).
-            let scanning = view.under_way().is_some_and(|a| a.stage == Stage::Completed);
-            let verdict = if scanning { Verdict::Scanning } else { Verdict::Attached };
-            if let Some(kept) = view.under_way().filter(|_| scanning).or_else(|| view.approved()) {
+            let verdict = plan::kept_verdict(&view.attachments);
+            let scanning = view.under_way().filter(|_| verdict == Verdict::Scanning);
+            if let Some(kept) = scanning.or_else(|| view.approved()) {
                 tells_of(&mut row, kept);
             }
             let why = if row.kept { BY_HAND } else { "gone here; kept at Connect (delete = \"keep\")" };

@@ -57,12 +57,35 @@ pub fn keep(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, now: UnixMillis) -> R
             last
         }
     };
+    if stays.stage == Stage::Completed
+        && !live().any(|a| a.stage == Stage::Approved)
+        && let Some(last) = attachments.iter().rfind(|a| went_with_it(a))
+    {
+        // It may be refused yet.
+        tx.recall_delete(last.id)?;
+    }
     give_up_unfinished(tx, &attachments, "the file is gone", now)?;
     tells_of(&mut row, stays);
-    let verdict = if stays.stage == Stage::Completed { Verdict::Scanning } else { Verdict::Attached };
-    set_verdict(&mut row, verdict, None, now);
+    set_verdict(&mut row, plan::kept_verdict(&tx.attachments_of(mirror, path)?), None, now);
     by_hand(tx, row, "its delete was called back by hand", now)?;
     Ok(Kept::Now)
+}
+
+/// The mirror's policy is by now to keep what is gone: deletes that an earlier one announced are called back, if their
+/// calls were never made. The next pass tells of the files. Returns how many.
+pub fn keep_all(tx: &Tx<'_>, mirror: MirrorId, now: UnixMillis) -> Result<u64> {
+    let mut kept = 0;
+    for row in tx.files_with(mirror, Verdict::Deleting.word(), None, usize::MAX)? {
+        let attachments = tx.attachments_of(mirror, &row.path)?;
+        let stays = attachments.iter().any(|a| matches!(a.stage, Stage::Approved | Stage::Completed));
+        let Some(last) = attachments.iter().rfind(|a| !stays && went_with_it(a)) else { continue };
+        if tx.recall_delete(last.id)? {
+            let text = json!({ "text": "its delete was called back: the policy is to keep it now" });
+            note(tx, now, (mirror, &row.path), Some(last.id), EventKind::Kept, text)?;
+            kept += 1;
+        }
+    }
+    Ok(kept)
 }
 
 fn by_hand(tx: &Tx<'_>, row: FileRow, text: &str, now: UnixMillis) -> Result<()> {

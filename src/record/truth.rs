@@ -90,7 +90,7 @@ fn mark(tx: &Tx<'_>, attachment: &mut Attachment, code: ParkCode, text: &str, no
     let Some(mut row) = tx.file_of(attachment)? else { return Ok(()) };
     // Of a file that moved since, what came of it in its new place tells more.
     let stands = matches!(row.verdict, Verdict::Attached | Verdict::Parked(_))
-        && row.absent_since.is_none()
+        && row.verdict != Verdict::Parked(ParkCode::Unseen)
         && !attachment.moved
         && row.version() == Some(attachment.version);
     if stands {
@@ -155,14 +155,32 @@ fn send_again(tx: &Tx<'_>, difference: &Difference, now: UnixMillis) -> Result<b
     let of = (attachment.mirror, &attachment.path);
     let Some(mut row) = tx.file_of(&attachment)? else { return Ok(false) };
     let waits = matches!(row.verdict, Verdict::Parked(code) if code != ParkCode::Unseen) && row.hash.is_some();
-    if !attachment.stage.stands() || !waits || row.absent_since.is_some() {
+    if !attachment.stage.stands() || !waits {
         return Ok(false);
+    }
+    if row.absent_since.is_some() {
+        // Gone on both sides.
+        return match difference.class {
+            Class::Missing => forget_missing(tx, attachment, difference, now),
+            _ => Ok(false),
+        };
     }
     set_verdict(&mut row, Verdict::Queued, None, now);
     row.attempt = 0;
     row.next_attempt = Some(now);
     tx.put_file(&row)?;
     repaired(tx, of, attachment.id, difference, now)?;
+    Ok(true)
+}
+
+/// Neither the file nor its attachment is there any more.
+fn forget_missing(tx: &Tx<'_>, mut attachment: Attachment, difference: &Difference, now: UnixMillis) -> Result<bool> {
+    if attachment.found_wrong() != Some(ParkCode::MissingRemotely) {
+        return Ok(false);
+    }
+    announce_delete(tx, &mut attachment, ParkCode::MissingRemotely.as_str(), now)?;
+    repaired(tx, (attachment.mirror, &attachment.path), attachment.id, difference, now)?;
+    super::deleted(tx, attachment.id, true, None, now)?;
     Ok(true)
 }
 

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::aws::{Client, Options};
 use crate::clock::{self, Happened};
-use crate::config::{self, Config};
+use crate::config::{self, Config, DeletePolicy};
 use crate::control;
 use crate::core::model::HoldCode;
 use crate::crash::{self, Point};
@@ -291,13 +291,18 @@ async fn convert_folder(config: &Config) -> Result<PathBuf, Fatal> {
 async fn mirrors(config: &Config, journal: &Journal) -> Result<Vec<Arc<Mirror>>, Fatal> {
     let wanted: Vec<(String, Vec<u8>)> =
         config.mirrors.iter().map(|m| (m.name.clone(), m.path.as_os_str().as_bytes().to_vec())).collect();
+    let keeps: Vec<bool> = config.mirrors.iter().map(|mirror| mirror.delete == DeletePolicy::Keep).collect();
     crash::at(Point::RecoverBefore);
     let (step, given_up, rows) = journal
         .write(move |tx| {
             let step = record::keep_time(tx, clock::read().as_ref())?;
             let now = UnixMillis::now();
             let given_up = record::recover(tx, now)?;
-            Ok((step, given_up, record::known_mirrors(tx, &wanted, now)?))
+            let rows = record::known_mirrors(tx, &wanted, now)?;
+            for (row, _) in rows.iter().zip(&keeps).filter(|(_, keeps)| **keeps) {
+                record::keep_all(tx, row.id, now)?;
+            }
+            Ok((step, given_up, rows))
         })
         .await?;
     crash::at(Point::RecoverAfter);

@@ -7,8 +7,8 @@ UPDATE attachment SET moved = 1, reason = NULL WHERE stage = 'approved' AND reas
 
 -- 1: it is gone, and a person keeps what is attached of it (`casedrop keep`).
 ALTER TABLE file ADD COLUMN kept INTEGER NOT NULL DEFAULT 0 CHECK (kept = 0 OR kept = 1);
-UPDATE file SET kept = 1 WHERE absent_since IS NOT NULL AND (verdict = 'attached' OR verdict = 'scanning')
-    AND (note LIKE 'gone here; kept at Connect by hand%' OR EXISTS (
+UPDATE file SET kept = 1 WHERE absent_since IS NOT NULL
+    AND (((verdict = 'attached' OR verdict = 'scanning') AND note LIKE 'gone here; kept at Connect by hand%') OR EXISTS (
         SELECT 1 FROM attachment WHERE attachment.mirror = file.mirror AND attachment.path = file.path AND reason = 'kept'
             AND closed_at IS NULL AND (stage = 'approved' OR stage = 'completed')));
 UPDATE attachment SET reason = NULL WHERE reason = 'kept' AND (stage = 'approved' OR stage = 'completed');

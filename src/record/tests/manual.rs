@@ -411,6 +411,79 @@ fn a_file_whose_last_content_was_never_read_can_be_kept() {
     });
 }
 
+#[test]
+fn a_policy_that_keeps_calls_back_what_was_announced_and_is_not_sent() {
+    on_journal(|w| {
+        let gone = |path: &str, content| -> Result<AttachmentId> {
+            let id = w.bring(path, content, Stage::Approved)?;
+            w.absent(path)?;
+            w.pass(GRACE_MS);
+            delete(w.tx, w.mirror, &rel(path), "evidence", w.now())?;
+            Ok(id)
+        };
+        let (waits, sent, back) = (gone("f", 1)?, gone("g", 2)?, gone("h", 3)?);
+        assert_eq!(sending_delete(w.tx, sent, w.now())?, Sending::First);
+        let anew = w.bring("h", 3, Stage::Approved)?;
+        assert_eq!(keep_all(w.tx, w.mirror, w.now())?, 1);
+        for (id, stage) in
+            [(waits, Stage::Approved), (sent, Stage::Deleting), (back, Stage::Deleting), (anew, Stage::Approved)]
+        {
+            assert_eq!(w.stage(id)?, stage);
+        }
+        assert_eq!(w.look("f", &Seen::Absent, false)?, Step::Keep);
+        assert_eq!(w.verdict("f")?, "attached");
+        Ok(())
+    });
+}
+
+/// Invariant 11: not what is missing there, refused or altered.
+#[test]
+fn what_is_gone_here_and_wrong_there_does_not_count_as_attached() {
+    on_journal(|w| {
+        for (path, first) in [("f", true), ("g", false)] {
+            let id = w.bring(path, 1, Stage::Approved)?;
+            if first {
+                find(w, id, MISSING)?;
+            }
+            w.look(path, &Seen::Absent, false)?;
+            if !first {
+                assert_eq!(w.verdict(path)?, "attached");
+                find(w, id, MISSING)?;
+            }
+            assert_eq!(w.verdict(path)?, "parked(missing-remotely)");
+            assert_eq!(w.look(path, &Seen::Absent, false)?, Step::Nothing);
+            find(w, id, None)?;
+            assert_eq!((w.verdict(path)?.as_str(), w.look(path, &Seen::Absent, false)?), ("attached", Step::Nothing));
+            // Gone on both sides, and a person says so.
+            find(w, id, MISSING)?;
+            let difference = w.tx.differences_on(w.mirror, &case())?.remove(0);
+            assert!(repair(w.tx, w.mirror, &difference, w.now())?);
+            assert_eq!((w.stage(id)?, w.verdict(path)?.as_str()), (Stage::Deleted, "no row"));
+            assert_eq!(w.tx.deletes_since(w.mirror, at(0))?, 0, "it costs no budget");
+        }
+        Ok(())
+    });
+}
+
+/// A delete was announced while a newer content was on its way, which may be refused yet.
+#[test]
+fn what_was_visible_is_called_back_beside_what_is_being_scanned() {
+    on_journal(|w| {
+        let old = w.bring("f", 1, Stage::Approved)?;
+        let new = w.bring("f", 2, Stage::Stored)?;
+        w.absent("f")?;
+        w.pass(GRACE_MS);
+        delete(w.tx, w.mirror, &rel("f"), "evidence", w.now())?;
+        completed(w.tx, new, None, w.now())?;
+        assert_eq!(keep(w.tx, w.mirror, &rel("f"), w.now())?, Kept::Now);
+        assert_eq!((w.stage(old)?, w.verdict("f")?.as_str()), (Stage::Approved, "scanning"));
+        rejected(w.tx, new, w.now())?;
+        assert_eq!(w.absent("f")?, Step::Keep);
+        assert_eq!((w.stage(old)?, w.verdict("f")?.as_str()), (Stage::Approved, "attached"));
+        Ok(())
+    });
+}
+
 /// Connect may refuse a delete for a day.
 #[test]
 fn a_file_that_comes_and_goes_while_an_old_record_is_cleaned_up_is_forgotten_again() {
