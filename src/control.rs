@@ -287,11 +287,11 @@ fn act(
             for difference in &found {
                 done += u64::from(record::repair(tx, mirror.id, difference, now)?);
             }
-            Ok(Ok(Reply {
-                done,
-                text: format!("{done} of {count} under way: {}", class.proposal()),
-                ..Reply::default()
-            }))
+            let mut text = format!("{done} of {count} under way: {}", class.proposal());
+            if class == Class::Missing {
+                text.push_str(" (what is gone here too is forgotten)");
+            }
+            Ok(Ok(Reply { done, text, ..Reply::default() }))
         }
     }
 }
@@ -302,7 +302,9 @@ fn said(kept: Kept) -> &'static str {
         Kept::Now => "its delete is called back; the attachment stays at Connect until the file comes back",
         Kept::Already => "kept already",
         Kept::Sent => "not kept: its delete was sent to Connect and cannot be called back",
-        Kept::NotThere => "not kept: Connect does not have it any more, as `casedrop verify` found",
+        Kept::NotThere => {
+            "its delete is called back, but `casedrop verify` found that Connect does not have it any more"
+        }
         Kept::NotWaiting => "not kept: it does not wait to be deleted",
     }
 }

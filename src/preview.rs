@@ -275,8 +275,10 @@ fn pending(reader: &Reader, say: &mut Say<'_>) -> Result<(), JournalError> {
     }
     for attachment in reader.attachments_in_stage(Stage::Deleting, None, usize::MAX)? {
         if attachment.mirror == id {
-            let why = format!("announced delete ({})", attachment.reason.as_deref().unwrap_or_default());
-            say.add(&attachment.path, "finish", why, None);
+            let reason = attachment.reason.as_deref().unwrap_or_default();
+            let called_back = reason == plan::ABSENT && !say.mirror.rules().propagate_deletes;
+            let action = if called_back { "keep" } else { "finish" };
+            say.add(&attachment.path, action, format!("announced delete ({reason})"), None);
         }
     }
     Ok(())

@@ -1,11 +1,14 @@
 //! Deletes that a person calls back, and the moment from which that is no longer possible.
 
+use std::time::Duration;
+
 use serde_json::json;
 
-use super::disk::give_up_unfinished;
+use super::disk::{give_up_unfinished, look};
 use super::{Result, note, set_verdict};
 use crate::core::model::{Attachment, AttachmentId, EventKind, FileRow, MirrorId, ParkCode, Stage, Verdict};
-use crate::core::plan;
+use crate::core::plan::{self, Rules, Seen};
+use crate::core::routing::{Unrouted, UnroutedReason};
 use crate::journal::Tx;
 use crate::types::{RelPath, UnixMillis};
 
@@ -19,7 +22,7 @@ pub enum Kept {
     Sent,
     /// Its file is there, or there is nothing of it at Connect to keep.
     NotWaiting,
-    /// A comparison found that Connect does not have it any more.
+    /// The same, and a comparison found that Connect does not have it any more.
     NotThere,
 }
 
@@ -45,43 +48,45 @@ pub fn keep(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, now: UnixMillis) -> R
     }
     let attachments = tx.attachments_of(mirror, path)?;
     let live = || attachments.iter().filter(|a| matches!(a.stage, Stage::Approved | Stage::Completed));
-    let stays = match live().rfind(|a| a.found_wrong() != Some(ParkCode::MissingRemotely)) {
-        Some(stays) => stays,
-        None if live().next().is_some() => return Ok(Kept::NotThere),
-        None => {
-            // The last one alone: what the file was in an earlier life stays given up.
-            let Some(last) = attachments.iter().rfind(|a| went_with_it(a)) else { return Ok(Kept::NotWaiting) };
-            if !tx.recall_delete(last.id)? {
-                return Ok(Kept::Sent);
-            }
-            last
-        }
+    let newest = live().rfind(|a| a.found_wrong() != Some(ParkCode::MissingRemotely)).or_else(|| live().next_back());
+    let recalled = recall(tx, &attachments)?;
+    let Some(stays) = newest.or(recalled) else {
+        return Ok(if attachments.iter().any(went_with_it) { Kept::Sent } else { Kept::NotWaiting });
     };
-    if stays.stage == Stage::Completed
-        && !live().any(|a| a.stage == Stage::Approved)
-        && let Some(last) = attachments.iter().rfind(|a| went_with_it(a))
-    {
-        // It may be refused yet.
-        tx.recall_delete(last.id)?;
-    }
     give_up_unfinished(tx, &attachments, "the file is gone", now)?;
     tells_of(&mut row, stays);
-    set_verdict(&mut row, plan::kept_verdict(&tx.attachments_of(mirror, path)?), None, now);
+    let verdict = plan::kept_verdict(&tx.attachments_of(mirror, path)?);
+    // It stays in any case: a finding may be old.
+    let is_there = verdict != Verdict::Parked(ParkCode::MissingRemotely);
+    set_verdict(&mut row, verdict, None, now);
     by_hand(tx, row, "its delete was called back by hand", now)?;
-    Ok(Kept::Now)
+    Ok(if is_there { Kept::Now } else { Kept::NotThere })
 }
 
-/// The mirror's policy is by now to keep what is gone: deletes that an earlier one announced are called back, if their
-/// calls were never made. The next pass tells of the files. Returns how many.
-pub fn keep_all(tx: &Tx<'_>, mirror: MirrorId, now: UnixMillis) -> Result<u64> {
+/// Calls the announced delete of what agents saw last back, where nothing that they see has taken its place (what is being
+/// scanned may be refused yet), and its call was never made. What the file was in an earlier life stays given up.
+fn recall<'a>(tx: &Tx<'_>, attachments: &'a [Attachment]) -> Result<Option<&'a Attachment>> {
+    if attachments.iter().any(|a| a.stage == Stage::Approved) {
+        return Ok(None);
+    }
+    match attachments.iter().rfind(|a| went_with_it(a)) {
+        Some(last) if tx.recall_delete(last.id)? => Ok(Some(last)),
+        _ => Ok(None),
+    }
+}
+
+/// The mirror's policy is by now to keep what is gone: what an earlier one was about to delete stays, if the call was never
+/// made. Returns how many files.
+pub fn keep_all(tx: &Tx<'_>, mirror: MirrorId, ingest: bool, now: UnixMillis) -> Result<u64> {
+    let rules = Rules { propagate_deletes: false, ingest, moves: false, delete_grace: Duration::ZERO };
+    let nowhere = |_: &RelPath| Ok(Err(Unrouted::new(UnroutedReason::NoMatch)));
     let mut kept = 0;
     for row in tx.files_with(mirror, Verdict::Deleting.word(), None, usize::MAX)? {
+        recall(tx, &tx.attachments_of(mirror, &row.path)?)?;
         let attachments = tx.attachments_of(mirror, &row.path)?;
-        let stays = attachments.iter().any(|a| matches!(a.stage, Stage::Approved | Stage::Completed));
-        let Some(last) = attachments.iter().rfind(|a| !stays && went_with_it(a)) else { continue };
-        if tx.recall_delete(last.id)? {
-            let text = json!({ "text": "its delete was called back: the policy is to keep it now" });
-            note(tx, now, (mirror, &row.path), Some(last.id), EventKind::Kept, text)?;
+        // Where files are delivered, the next pass tells what becomes of the row.
+        if !ingest && attachments.iter().any(|a| matches!(a.stage, Stage::Approved | Stage::Completed)) {
+            look(tx, mirror, &row.path, &Seen::Absent, &nowhere, rules, now)?;
             kept += 1;
         }
     }

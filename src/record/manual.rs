@@ -147,6 +147,7 @@ pub fn retry(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, now: UnixMillis) -> 
     match row.verdict {
         // There is no file to try; what becomes of its attachment is decided by `verify --fix unseen`.
         Verdict::Parked(ParkCode::Unseen) => return Ok(done),
+        Verdict::Parked(_) if row.absent_since.is_some() => return Ok(done),
         Verdict::Parked(code) => {
             // What was parked for what the disk showed is looked at again, not sent as it was.
             // (Too large for any instance has no hash; with one, the instance refused it and may take it now.)

@@ -178,8 +178,10 @@ fn forget_missing(tx: &Tx<'_>, mut attachment: Attachment, difference: &Differen
     if attachment.found_wrong() != Some(ParkCode::MissingRemotely) {
         return Ok(false);
     }
-    announce_delete(tx, &mut attachment, ParkCode::MissingRemotely.as_str(), now)?;
-    repaired(tx, (attachment.mirror, &attachment.path), attachment.id, difference, now)?;
+    announce_delete(tx, &mut attachment, "missing at Connect, and its file is gone too", now)?;
+    let of = (attachment.mirror, &attachment.path);
+    repaired(tx, of, attachment.id, difference, now)?;
+    note(tx, now, of, Some(attachment.id), EventKind::Forgotten, json!({ "text": "gone here and at Connect" }))?;
     super::deleted(tx, attachment.id, true, None, now)?;
     Ok(true)
 }

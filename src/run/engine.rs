@@ -291,7 +291,8 @@ async fn convert_folder(config: &Config) -> Result<PathBuf, Fatal> {
 async fn mirrors(config: &Config, journal: &Journal) -> Result<Vec<Arc<Mirror>>, Fatal> {
     let wanted: Vec<(String, Vec<u8>)> =
         config.mirrors.iter().map(|m| (m.name.clone(), m.path.as_os_str().as_bytes().to_vec())).collect();
-    let keeps: Vec<bool> = config.mirrors.iter().map(|mirror| mirror.delete == DeletePolicy::Keep).collect();
+    let keeps = |mirror: &config::Mirror| (mirror.delete == DeletePolicy::Keep).then_some(mirror.ingest.is_some());
+    let keeps: Vec<Option<bool>> = config.mirrors.iter().map(keeps).collect();
     crash::at(Point::RecoverBefore);
     let (step, given_up, rows) = journal
         .write(move |tx| {
@@ -299,8 +300,10 @@ async fn mirrors(config: &Config, journal: &Journal) -> Result<Vec<Arc<Mirror>>,
             let now = UnixMillis::now();
             let given_up = record::recover(tx, now)?;
             let rows = record::known_mirrors(tx, &wanted, now)?;
-            for (row, _) in rows.iter().zip(&keeps).filter(|(_, keeps)| **keeps) {
-                record::keep_all(tx, row.id, now)?;
+            for (row, keeps) in rows.iter().zip(keeps) {
+                if let Some(ingest) = keeps {
+                    record::keep_all(tx, row.id, ingest, now)?;
+                }
             }
             Ok((step, given_up, rows))
         })

@@ -4,6 +4,7 @@ mod adoption;
 mod attempts;
 mod endings;
 mod ingest;
+mod keep;
 mod life;
 mod manual;
 mod states;
