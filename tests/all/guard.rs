@@ -372,6 +372,33 @@ fn an_announced_delete_is_called_back_until_its_call_is_made() {
 }
 
 #[test]
+fn a_policy_that_keeps_calls_announced_deletes_back() {
+    let mut stage = Stage::new();
+    stage.mirror = stage.mirror.replace("\"1s\"\ndelete_budget", "\"0s\"\ndelete_budget");
+    let known = names(3);
+    attach(&stage, &known);
+    stage.sync();
+    let ours = stage.ours();
+    let away = unreachable(&stage);
+    fs::remove_file(stage.path(&known[0])).unwrap();
+    let why = |stage: &Stage| ok(&stage.run(&["why", stage.path(&known[0]).to_str().unwrap()]));
+    wait(
+        "the delete is announced",
+        || {
+            stage.sync_with(&away);
+            why(&stage).contains("deleting, attempt")
+        },
+        || text(&stage.run(&["log"])),
+    );
+    stage.mirror.push_str("delete = \"keep\"\n");
+    stage.sync();
+    stage.sync();
+    assert_eq!((stage.ours(), deletes(&stage)), (ours, 0));
+    assert_eq!(stage.verdict(&known[0]), "attached");
+    assert!(why(&stage).contains("kept at Connect (delete = \"keep\")"), "{}", why(&stage));
+}
+
+#[test]
 fn a_folder_that_cannot_be_listed_is_shown_and_nothing_below_it_is_deleted() {
     let stage = often();
     stage.write("open/a.txt", "a");
