@@ -19,7 +19,7 @@ mod walk;
 
 pub use fs_kind::{FsKind, file_system_kind};
 pub use hash::{ReadFault, read_hash, stat_of};
-pub use root::{Root, RootFault, look_in, open_in, open_root};
+pub use root::{Root, RootFault, look_in, open_in, open_root, was_made_after};
 pub use sys::words;
 
 use crate::core::model::Stat;

@@ -132,8 +132,9 @@ pub(super) fn carry(load: Load<'_>) -> Ended {
 }
 
 /// The hand-over with what `stat` shows of its file by now, if that is another device number, after a boot or another
-/// mount, or another time, after a touch: what has the inode, the size and the content is the file. The original first, for
-/// a copy of it on another disk may look the same.
+/// mount, or another time, after a touch: what has the inode, the size and the content is the file, unless it was made
+/// after the hand-over began (the same document again, in an inode that was free). The original first, for a copy of it on
+/// another disk may look the same.
 fn known_again(load: &Load<'_>) -> Step<Option<Handover>> {
     let h = load.handover;
     let mut found = None;
@@ -157,6 +158,9 @@ fn stat_in(load: &Load<'_>, folder: &OwnedFd, names: [&[u8]; 2]) -> Step<Option<
     for name in names {
         let Look::File(now) = seen(folder, name)? else { continue };
         if (now.inode, now.size) != (h.stat.inode, h.stat.size) {
+            continue;
+        }
+        if name == h.path.file_name() && scan::was_made_after(folder, name, h.created_at) {
             continue;
         }
         // What was never read (too large) is known by its identity alone.

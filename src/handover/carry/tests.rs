@@ -41,7 +41,8 @@ impl Place {
             tries: 0,
             next_attempt: None,
             last_error: None,
-            created_at: UnixMillis(0),
+            // Whatever a scene makes is as old as the file.
+            created_at: UnixMillis(i64::MAX),
             ended_at: None,
         };
         Self { dir, handover, with: None }
@@ -122,7 +123,7 @@ fn a_name_that_is_taken_is_not_overwritten() {
 #[test]
 fn a_wrong_file_that_was_moved_in_that_very_moment_goes_back_after_a_kill() {
     // As after a kill between the move and the look at what was moved: the file had been replaced.
-    let moved = ".casedrop-7-0.move";
+    let moved = ".casedrop-7-7fffffffffffffff.move";
     let place = Place::new(HandoverKind::Archive);
     fs::create_dir(place.dir.path().join("store/in")).unwrap();
     fs::remove_file(place.root("a.txt")).unwrap();
@@ -143,7 +144,7 @@ fn a_wrong_file_that_was_moved_in_that_very_moment_goes_back_after_a_kill() {
 
 #[test]
 fn a_file_that_was_moved_and_not_named_is_named_by_another_name_where_its_own_is_taken() {
-    let moved = ".casedrop-7-0.move";
+    let moved = ".casedrop-7-7fffffffffffffff.move";
     for taken in [false, true] {
         let mut place = Place::new(HandoverKind::Archive);
         fs::create_dir(place.dir.path().join("store/in")).unwrap();
@@ -168,7 +169,7 @@ fn a_file_that_was_moved_and_not_named_is_named_by_another_name_where_its_own_is
 fn a_kill_between_the_two_halves_of_a_move_without_rename_leaves_one_name() {
     // On file systems without `RENAME_NOREPLACE` there are two names of the file for a moment.
     let place = Place::new(HandoverKind::Archive);
-    let moved = place.store(".casedrop-7-0.move");
+    let moved = place.store(".casedrop-7-7fffffffffffffff.move");
     fs::create_dir(place.dir.path().join("store/in")).unwrap();
     fs::rename(place.root("a.txt"), &moved).unwrap();
     fs::hard_link(&moved, place.store("a.txt")).unwrap();
@@ -199,7 +200,7 @@ fn what_somebody_else_put_at_the_target_is_never_touched_even_when_the_file_is_g
 
 #[test]
 fn a_copy_across_file_systems_is_gone_on_with_from_every_state() {
-    let aside = ".casedrop-7-0.gone";
+    let aside = ".casedrop-7-7fffffffffffffff.gone";
     // In place, the original too.
     let place = Place::new(HandoverKind::Archive);
     fs::create_dir(place.dir.path().join("store/in")).unwrap();
@@ -229,7 +230,7 @@ fn a_copy_across_file_systems_is_gone_on_with_from_every_state() {
 
 #[test]
 fn a_delete_that_was_cut_off_ends_without_touching_another_file() {
-    let aside = ".casedrop-7-0.gone";
+    let aside = ".casedrop-7-7fffffffffffffff.gone";
     let place = Place::new(HandoverKind::Delete);
     fs::rename(place.root("a.txt"), place.root(aside)).unwrap();
     fs::write(place.root("a.txt"), "the next one").unwrap();
@@ -285,7 +286,7 @@ fn what_went_ahead_of_a_changed_file_goes_back_to_it() {
         let mut place = Place::new(kind);
         place.with = Some(suffix);
         fs::create_dir(place.dir.path().join("store/in")).unwrap();
-        let own = format!(".casedrop-7-0.with{suffix}");
+        let own = format!(".casedrop-7-7fffffffffffffff.with{suffix}");
         let ahead = if kind == HandoverKind::Delete { place.root(&own) } else { place.store(&own) };
         fs::write(&ahead, "beside").unwrap();
         set_time(&ahead, paper_at);
@@ -345,7 +346,7 @@ fn what_went_ahead_follows_its_file_to_another_name_and_both_of_two_go() {
     let named = |name: &str| format!("{name}{}", sidecar::SUFFIX);
     fs::create_dir(place.dir.path().join("store/in")).unwrap();
     // Ahead since an earlier try, and given once more; the name at the target is somebody else's by now.
-    fs::write(place.store(&named(".casedrop-7-0.with")), "first").unwrap();
+    fs::write(place.store(&named(".casedrop-7-7fffffffffffffff.with")), "first").unwrap();
     fs::write(place.root(&named("a.txt")), "second").unwrap();
     fs::write(place.store("a.txt"), "other").unwrap();
     let Ended::Taken(target) = place.carry(true) else { panic!("the name is taken") };
@@ -367,14 +368,14 @@ fn what_goes_with_a_removed_file_is_removed_after_it() {
         fs::write(&beside, "beside").unwrap();
         if resumed {
             // A kill came when both were aside.
-            fs::rename(&beside, place.root(".casedrop-7-0.with.casedrop.toml")).unwrap();
-            fs::rename(place.root("a.txt"), place.root(".casedrop-7-0.gone")).unwrap();
+            fs::rename(&beside, place.root(".casedrop-7-7fffffffffffffff.with.casedrop.toml")).unwrap();
+            fs::rename(place.root("a.txt"), place.root(".casedrop-7-7fffffffffffffff.gone")).unwrap();
         }
         assert!(matches!(place.carry(resumed), Ended::Done { doubt: None, .. }));
         assert_eq!(fs::read_dir(place.dir.path().join("root/in")).unwrap().count(), 0);
         // Configured no more when it goes on: it goes with its file all the same.
         let mut place = Place::new(HandoverKind::Delete);
-        fs::write(place.root(".casedrop-7-0.with.done"), "").unwrap();
+        fs::write(place.root(".casedrop-7-7fffffffffffffff.with.done"), "").unwrap();
         place.with = resumed.then_some(sidecar::SUFFIX);
         assert!(matches!(place.carry(true), Ended::Done { .. }));
         assert_eq!(fs::read_dir(place.dir.path().join("root/in")).unwrap().count(), 0);
@@ -390,7 +391,7 @@ fn what_went_ahead_of_a_file_that_somebody_took_is_not_lost_and_steers_no_other(
         place.with = with;
         fs::create_dir(place.dir.path().join("store/in")).unwrap();
         fs::remove_file(place.root("a.txt")).unwrap();
-        let own = ".casedrop-7-0.with.casedrop.toml";
+        let own = ".casedrop-7-7fffffffffffffff.with.casedrop.toml";
         let ahead = if kind == HandoverKind::Delete { place.root(own) } else { place.store(own) };
         fs::write(&ahead, "beside").unwrap();
         let ended = place.carry(true);
@@ -426,7 +427,7 @@ fn a_boot_that_numbered_the_disk_anew_makes_no_other_file_of_it() {
             fs::write(place.store("a.txt"), "content").unwrap();
         }
         if aside {
-            fs::rename(place.root("a.txt"), place.root(".casedrop-7-0.gone")).unwrap();
+            fs::rename(place.root("a.txt"), place.root(".casedrop-7-7fffffffffffffff.gone")).unwrap();
         }
         let ended = place.carry(true);
         assert!(matches!(ended, Ended::Done { doubt: None, .. }), "{kind} {aside}: {ended:?}");
@@ -436,7 +437,7 @@ fn a_boot_that_numbered_the_disk_anew_makes_no_other_file_of_it() {
     let mut place = Place::new(HandoverKind::Archive);
     place.handover.stat.dev += 1;
     fs::create_dir(place.dir.path().join("store/in")).unwrap();
-    fs::rename(place.root("a.txt"), place.store(".casedrop-7-0.move")).unwrap();
+    fs::rename(place.root("a.txt"), place.store(".casedrop-7-7fffffffffffffff.move")).unwrap();
     assert!(matches!(place.carry(true), Ended::Done { doubt: None, .. }));
     assert_eq!((read(&place.root("a.txt")), read(&place.store("a.txt"))), ("-".into(), "content".into()));
 }
@@ -480,6 +481,22 @@ fn a_file_that_was_only_touched_is_the_same_one_and_the_next_of_its_name_is_not(
         set_time(&place.root("a.txt"), 1_000);
         assert!(matches!(place.carry(true), Ended::Done { doubt: None, .. }), "{kind} {copied}");
         assert_eq!(read(&place.root("a.txt")), "-");
+    }
+    // The same document again, in the inode that the first one left.
+    for copied in [false, true] {
+        let mut place = Place::new(HandoverKind::Archive);
+        if copied {
+            fs::create_dir(place.dir.path().join("store/in")).unwrap();
+            fs::write(place.store("a.txt"), "content").unwrap();
+        }
+        set_time(&place.root("a.txt"), 1_000);
+        place.handover.created_at = UnixMillis(0);
+        let ended = place.carry(true);
+        match copied {
+            true => assert!(matches!(ended, Ended::Done { .. }), "{ended:?}"),
+            false => assert!(matches!(ended, Ended::Doubtful(_)), "{ended:?}"),
+        }
+        assert_eq!(read(&place.root("a.txt")), "content", "{copied}");
     }
     // Taken out of the archive since, and the next file came.
     let place = Place::new(HandoverKind::Archive);
