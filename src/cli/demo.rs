@@ -18,6 +18,7 @@ use toml::Value;
 use super::exit::{Ended, Exit, Failed};
 use super::out::Out;
 use super::{context, sandbox};
+use crate::run::signals::Stops;
 
 /// Tries casedrop on a folder, with a stand-in for AWS.
 ///
@@ -37,6 +38,9 @@ pub struct Args {
     #[arg(long)]
     case_from: bool,
 }
+
+/// A daemon that was asked to stop and runs on for so long is asked by the end of its stdin, too.
+const STOP: Duration = Duration::from_secs(30);
 
 /// How long the sandbox scans each file: long enough to be seen in `status`.
 const SCAN: Duration = Duration::from_secs(2);
@@ -61,6 +65,8 @@ pub fn run(args: &Args, out: &mut Out) -> Ended {
         make(&places.folder.join(DEMO_CASE_ID))?;
     }
     context::runtime(true)?.block_on(Box::pin(async {
+        // Before anybody is told of Ctrl-C.
+        let mut stops = Stops::new();
         let mut settings = Settings::new(&places.sandbox);
         settings.scan = Scan::after(SCAN);
         let sandbox = Sandbox::start(settings).await?;
@@ -69,7 +75,7 @@ pub fn run(args: &Args, out: &mut Out) -> Ended {
         let lines = sandbox::environment(&sandbox).map(|(name, value)| format!("export {name}={value}\n"));
         write(&places.environment, &lines.concat())?;
         welcome(&places, &sandbox, args.case_from, out)?;
-        let ended = daemon(&places, &sandbox).await;
+        let ended = daemon(&places, &sandbox, &mut stops).await;
         sandbox.shutdown().await;
         ended
     }))
@@ -195,12 +201,12 @@ fn start(places: &Places, sandbox: &Sandbox) -> std::io::Result<Child> {
 }
 
 /// Runs the daemon until it ends, passing on each Ctrl-C and SIGTERM.
-async fn daemon(places: &Places, sandbox: &Sandbox) -> Ended {
+async fn daemon(places: &Places, sandbox: &Sandbox, stops: &mut Stops) -> Ended {
     let failed = |e: std::io::Error| Failed::new(Exit::Temporary, format!("cannot start the daemon: {e}"));
     let mut child = start(places, sandbox).map_err(failed)?;
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     // Kept here, because waiting for a child closes its stdin.
-    let _line = child.stdin.take();
+    let mut line = child.stdin.take();
     let (sender, mut ended) = oneshot::channel();
     std::thread::spawn(move || {
         // Nobody listens any more only when the whole program ends.
@@ -208,6 +214,8 @@ async fn daemon(places: &Places, sandbox: &Sandbox) -> Ended {
     });
     let mut asked = false;
     loop {
+        // Its stop takes less.
+        let patience = tokio::time::sleep(STOP);
         tokio::select! {
             status = &mut ended => {
                 return match status {
@@ -216,7 +224,9 @@ async fn daemon(places: &Places, sandbox: &Sandbox) -> Ended {
                     Err(_) => Err(Failed::new(Exit::Temporary, "the daemon was lost sight of")),
                 };
             }
-            () = sandbox::stopped() => {
+            // It was deaf: it may have been about to listen.
+            () = patience, if asked && line.is_some() => drop(line.take()),
+            () = stops.next() => {
                 asked = true;
                 if let Some(pid) = pid {
                     // It may have ended this very moment; then the other arm comes next.

@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use casedrop_sandbox::{CaseStatus, NewCase, Sandbox, SandboxError, Script, Settings};
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::context;
 use super::exit::{Ended, Exit, Failed};
 use super::out::Out;
 use crate::core::routing::parse_uuid;
+use crate::run::signals::Stops;
 
 /// A stand-in for AWS on this machine, for tries and tests.
 ///
@@ -70,6 +70,7 @@ pub fn run(args: &Args, out: &mut Out) -> Ended {
         Script::parse(&text)?.apply(&mut settings);
     }
     context::runtime(false)?.block_on(async {
+        let mut stops = Stops::new();
         let sandbox = Sandbox::start(settings).await?;
         for id in &args.case_id {
             sandbox.add_case(NewCase {
@@ -81,27 +82,10 @@ pub fn run(args: &Args, out: &mut Out) -> Ended {
         }
         show(&sandbox, args, out)?;
         out.flush()?;
-        stopped().await;
+        stops.next().await;
         sandbox.shutdown().await;
         Ok(Exit::Done)
     })
-}
-
-/// Resolves with Ctrl-C or SIGTERM.
-pub async fn stopped() {
-    let ctrl_c = tokio::signal::ctrl_c();
-    match signal(SignalKind::terminate()) {
-        Ok(mut term) => {
-            // Either one is the end; nothing is held by the other.
-            tokio::select! {
-                _ = ctrl_c => {}
-                _ = term.recv() => {}
-            }
-        }
-        Err(_) => {
-            let _ = ctrl_c.await;
-        }
-    }
 }
 
 /// The environment with which any AWS program reaches the sandbox.

@@ -7,7 +7,7 @@
 /// Also driven by the simulation.
 pub mod engine;
 mod once;
-mod signals;
+pub mod signals;
 
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;

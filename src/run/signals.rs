@@ -3,15 +3,16 @@
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// A stream of SIGTERMs and SIGINTs. Made first of all, so that a signal during the start is not the process's end.
-pub(super) struct Stops(Option<Signal>, Option<Signal>);
+pub struct Stops(Option<Signal>, Option<Signal>);
 
 impl Stops {
-    pub(super) fn new() -> Self {
+    /// From now on, inside a runtime.
+    pub fn new() -> Self {
         Self(listen(SignalKind::terminate()), listen(SignalKind::interrupt()))
     }
 
     /// Resolves at the next one.
-    pub(super) async fn next(&mut self) {
+    pub async fn next(&mut self) {
         tokio::select! {
             () = next(&mut self.0) => {}
             () = next(&mut self.1) => {}
