@@ -325,7 +325,7 @@ impl State {
         }
         let seen = |since| disk.other_had(path, since) || disk.was_there(since, at, 0, |there, _, _| there == path);
         let kept = attachment.file_id.as_ref().and_then(|id| self.kept.get(id.as_str()));
-        if kept.is_some_and(|since| !seen(*since)) {
+        if kept.is_some_and(|since| !seen(*since) && !disk.ever_had(path, *since)) {
             return Err("invariant 2: its delete is announced although a person keeps it".to_owned());
         }
         if self.lost.is_some_and(|lost| !seen(lost)) {
@@ -381,7 +381,7 @@ impl State {
         if let Some(since) = kept {
             let disk = self.watched(&reader.mirror(known.mirror).unwrap().unwrap().name).disk.lock().unwrap();
             let path = text(&known.path);
-            if !disk.other_had(path, *since) && !disk.was_there(*since, i64::MAX, 0, |there, _, _| there == path) {
+            if !disk.other_had(path, *since) && !disk.ever_had(path, *since) {
                 return Err(format!("invariant 2: deleted although a person keeps it: {known:?}"));
             }
         }
