@@ -72,6 +72,11 @@ pub struct Rules {
     pub delete_grace: Duration,
 }
 
+impl Rules {
+    /// Those under which nothing at Connect follows from what is gone here.
+    pub const KEEP: Self = Self { propagate_deletes: false, ingest: false, moves: false, delete_grace: Duration::ZERO };
+}
+
 /// What the journal knows that bears on one path.
 #[derive(Debug, Clone, Default)]
 pub struct Known {
@@ -225,6 +230,12 @@ impl FileRow {
         is_at_rest(self.verdict.word(), &self.stat, self.absent_since.is_some(), stat)
     }
 
+    /// Whether it has no case because of a reference.
+    pub fn waits_for_reference(&self) -> bool {
+        let of_one = |reason: &str| UnroutedReason::parse(reason).is_some_and(UnroutedReason::is_of_a_reference);
+        matches!(&self.verdict, Verdict::Unrouted(reason) if of_one(reason))
+    }
+
     /// The content, if it was read of the file as it is there now.
     pub fn read_as(&self, stat: &Stat) -> Option<ContentHash> {
         self.hash.filter(|_| self.absent_since.is_none() && self.stat.same_content_as(stat))
@@ -323,8 +334,7 @@ fn unread(stat: &Stat, target: &Target, known: &Known, rules: Rules) -> Step {
         }
     }
     // It settled and was read while its reference was looked up, or before another case refused it.
-    let of_a_reference = |reason: &str| UnroutedReason::parse(reason).is_some_and(UnroutedReason::is_of_a_reference);
-    let was_read = elsewhere || matches!(&row.verdict, Verdict::Unrouted(reason) if of_a_reference(reason));
+    let was_read = elsewhere || row.waits_for_reference();
     if let Some(hash) = row.read_as(stat).filter(|_| was_read) {
         return read(stat, hash, target, known, rules);
     }
@@ -486,13 +496,13 @@ pub const ABSENT: &str = "absent";
 /// The reason a record that agents never saw is deleted because its file is gone. No hold keeps it, and nobody calls it
 /// back.
 pub const REFUSED_AND_GONE: &str = "refused, and its file is gone";
+/// The reason an attachment is deleted because a newer one took its place.
+pub const REPLACED: &str = "replaced";
+
 /// Whether it is being deleted because its file is gone.
 pub fn goes_with_its_file(a: &Attachment) -> bool {
     a.stage == Stage::Deleting && matches!(a.reason.as_deref(), Some(ABSENT | REFUSED_AND_GONE))
 }
-
-/// The reason an attachment is deleted because a newer one took its place.
-pub const REPLACED: &str = "replaced";
 
 /// How the note of a file begins whose writer has not said yet that it is whole.
 pub const UNFINISHED: &str = "not whole yet";
@@ -522,8 +532,8 @@ pub fn allow_deletes(due: u64, tracked: u64, recent: u64, released: u64, budget:
 
 /// Whether a full listing of the root looks like a lost mount rather than like deletes (invariant 3): at least two
 /// attached files are `missing` (those a person keeps that went with them are, too), and of those that were known before
-/// the first of them went, none is present (`older_present`). What came later says nothing: strangers can be put into an empty mount point, and casedrop
-/// attaches them. One file alone may go: the delete budget allows one.
+/// the first of them went, none is present (`older_present`). What came later says nothing: strangers can be put into an
+/// empty mount point, and casedrop attaches them. One file alone may go: the delete budget allows one.
 pub fn is_emptied(missing: u64, older_present: u64) -> bool {
     missing >= 2 && older_present == 0
 }

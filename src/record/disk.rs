@@ -17,6 +17,11 @@ use crate::types::{ContentHash, RelPath, UnixMillis};
 /// Where a path's attachment belongs, or why no case can be told; an error of the journal is one.
 pub type Route<'a> = &'a dyn Fn(&RelPath) -> Result<std::result::Result<Target, Unrouted>>;
 
+/// The route of what is known to be gone: nobody asks for it.
+pub(super) fn nowhere(_: &RelPath) -> Result<std::result::Result<Target, Unrouted>> {
+    Ok(Err(Unrouted::new(UnroutedReason::NoMatch)))
+}
+
 /// Decides about one path on fresh rows and applies the step. [`Step::DeleteDue`] is returned unapplied: the
 /// caller weighs all of them together and then calls [`delete`].
 pub fn look(
@@ -67,11 +72,7 @@ pub fn known(q: &journal::View, mirror: MirrorId, path: &RelPath, seen: &Seen, r
 
 /// Whether what was said of its case, and may be said anew by now, keeps it from being sent.
 fn waits_for_its_case(row: &FileRow) -> bool {
-    match &row.verdict {
-        Verdict::Unrouted(reason) => UnroutedReason::parse(reason).is_some_and(UnroutedReason::is_of_a_reference),
-        Verdict::Parked(code) => code.is_about_the_case(),
-        _ => false,
-    }
+    row.waits_for_reference() || matches!(row.verdict, Verdict::Parked(code) if code.is_about_the_case())
 }
 
 /// The absent file that this one most likely was: same content, then same inode, same name, first by path. One that

@@ -1,14 +1,11 @@
 //! Deletes that a person calls back, and the moment from which that is no longer possible.
 
-use std::time::Duration;
-
 use serde_json::json;
 
-use super::disk::{give_up_unfinished, look};
+use super::disk::{give_up_unfinished, look, nowhere};
 use super::{Result, note, set_verdict};
 use crate::core::model::{Attachment, AttachmentId, EventKind, FileRow, MirrorId, ParkCode, Stage, Verdict};
 use crate::core::plan::{self, Rules, Seen};
-use crate::core::routing::{Unrouted, UnroutedReason};
 use crate::journal::Tx;
 use crate::types::{RelPath, UnixMillis};
 
@@ -16,14 +13,14 @@ use crate::types::{RelPath, UnixMillis};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kept {
     Now,
+    /// The same, and a comparison found that Connect does not have it any more.
+    NotThere,
     /// By an earlier call, or by the policy.
     Already,
     /// The delete was sent: it may have been carried out.
     Sent,
     /// Its file is there, or there is nothing of it at Connect to keep.
     NotWaiting,
-    /// The same, and a comparison found that Connect does not have it any more.
-    NotThere,
 }
 
 /// The note of a file whose attachment stays by hand.
@@ -47,7 +44,7 @@ pub fn keep(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, now: UnixMillis) -> R
         return Ok(Kept::NotWaiting);
     }
     let attachments = tx.attachments_of(mirror, path)?;
-    let live = || attachments.iter().filter(|a| matches!(a.stage, Stage::Approved | Stage::Completed));
+    let live = || attachments.iter().filter(|a| is_live(a));
     let newest = live().rfind(|a| a.found_wrong() != Some(ParkCode::MissingRemotely)).or_else(|| live().next_back());
     let recalled = recall(tx, &attachments)?;
     let Some(stays) = newest.or(recalled) else {
@@ -78,19 +75,27 @@ fn recall<'a>(tx: &Tx<'_>, attachments: &'a [Attachment]) -> Result<Option<&'a A
 /// The mirror's policy is by now to keep what is gone: what an earlier one was about to delete stays, if the call was never
 /// made. Returns how many files.
 pub fn keep_all(tx: &Tx<'_>, mirror: MirrorId, ingest: bool, now: UnixMillis) -> Result<u64> {
-    let rules = Rules { propagate_deletes: false, ingest, moves: false, delete_grace: Duration::ZERO };
-    let nowhere = |_: &RelPath| Ok(Err(Unrouted::new(UnroutedReason::NoMatch)));
     let mut kept = 0;
+    let deleting = |(word, files): &(&str, u64)| *word == Verdict::Deleting.word() && *files > 0;
+    if !tx.counts(Some(mirror))?.iter().any(deleting) {
+        // To find them, all rows of the mirror are read.
+        return Ok(kept);
+    }
     for row in tx.files_with(mirror, Verdict::Deleting.word(), None, usize::MAX)? {
         recall(tx, &tx.attachments_of(mirror, &row.path)?)?;
         let attachments = tx.attachments_of(mirror, &row.path)?;
         // Where files are delivered, the next pass tells what becomes of the row.
-        if !ingest && attachments.iter().any(|a| matches!(a.stage, Stage::Approved | Stage::Completed)) {
-            look(tx, mirror, &row.path, &Seen::Absent, &nowhere, rules, now)?;
+        if !ingest && attachments.iter().any(is_live) {
+            look(tx, mirror, &row.path, &Seen::Absent, &nowhere, Rules::KEEP, now)?;
             kept += 1;
         }
     }
     Ok(kept)
+}
+
+/// Whether agents see it, or will when its scan ends.
+fn is_live(attachment: &Attachment) -> bool {
+    matches!(attachment.stage, Stage::Approved | Stage::Completed)
 }
 
 fn by_hand(tx: &Tx<'_>, row: FileRow, text: &str, now: UnixMillis) -> Result<()> {

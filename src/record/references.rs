@@ -1,9 +1,8 @@
 //! What a reference means, written down.
 
 use super::Result;
-use crate::core::model::{MirrorId, Verdict};
+use crate::core::model::MirrorId;
 use crate::core::reference::{CaseRef, Outcome, RefState, Reference};
-use crate::core::routing::UnroutedReason;
 use crate::journal::Tx;
 use crate::types::{CaseArn, RelPath, UnixMillis};
 
@@ -78,6 +77,5 @@ pub fn look_again_for(tx: &Tx<'_>, mirror: MirrorId, reference: Option<&Referenc
 
 /// Whether the file has no case because of a reference.
 pub fn waits_for_reference(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath) -> Result<bool> {
-    let of_a_reference = |reason: &str| UnroutedReason::parse(reason).is_some_and(UnroutedReason::is_of_a_reference);
-    Ok(tx.file(mirror, path)?.is_some_and(|row| matches!(&row.verdict, Verdict::Unrouted(r) if of_a_reference(r))))
+    Ok(tx.file(mirror, path)?.is_some_and(|row| row.waits_for_reference()))
 }

@@ -6,12 +6,12 @@
 
 use serde_json::json;
 
+use super::disk::nowhere;
 use super::{Result, adopt, announce_delete, note, set_verdict};
 use crate::core::adopt::Tagged;
 use crate::core::compare::{Action, Class};
 use crate::core::model::{Attachment, AttachmentId, EventKind, Extras, MirrorId, ParkCode, Stage, Verdict};
 use crate::core::plan::{self, Rules};
-use crate::core::routing::{Unrouted, UnroutedReason};
 use crate::journal::{Difference, NewAttachment, Tx};
 use crate::types::{CaseArn, ClientToken, FileId, RelPath, UnixMillis};
 
@@ -207,10 +207,7 @@ fn take_over(tx: &Tx<'_>, mirror: MirrorId, difference: &Difference, now: UnixMi
     if tx.attachments_of(mirror, path)?.iter().any(live) {
         return Ok(false);
     }
-    let rules =
-        Rules { propagate_deletes: false, ingest: false, moves: false, delete_grace: std::time::Duration::ZERO };
-    let nowhere = |_: &RelPath| Ok(Err(Unrouted::new(UnroutedReason::NoMatch)));
-    if adopt::adopt(tx, (mirror, path), std::slice::from_ref(&tagged), None, &nowhere, rules, now)? == 0 {
+    if adopt::adopt(tx, (mirror, path), std::slice::from_ref(&tagged), None, &nowhere, Rules::KEEP, now)? == 0 {
         return Ok(false);
     }
     if let Some(mut row) = tx.file(mirror, path)?

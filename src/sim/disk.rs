@@ -237,10 +237,12 @@ impl Disk {
         })
     }
 
-    /// Whether the disk had such a path at any time since `from`, at its place or away: who had it open may have seen it.
+    /// Whether the disk had such a path at any time since `from`, at its place or away (who had it open may have seen it),
+    /// or the other disk did.
     pub fn ever_had(&self, path: &str, from: i64) -> bool {
         let until = |n: usize| self.log.get(n + 1).map_or(i64::MAX, |next| next.at);
-        self.log.iter().enumerate().any(|(n, moment)| until(n) > from && moment.tree.contains_key(path))
+        let here = |(n, moment): (usize, &Moment)| until(n) > from && moment.tree.contains_key(path);
+        self.other_had(path, from) || self.log.iter().enumerate().any(here)
     }
 
     /// Nobody looked since then.

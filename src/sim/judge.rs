@@ -219,10 +219,9 @@ fn looks_emptied(reader: &Reader, events: &[Event], event: &Event, disk: &Disk) 
     let rows = rows.into_iter().filter(|row| !says_nothing(&row.verdict) && of(row).iter().any(counts));
     let (there, mut gone): (Vec<_>, Vec<_>) = rows.partition(|row| disk.tree().contains_key(text(&row.path)));
     // What a person keeps went with the others, or long before.
-    let kept = |row: &FileRow| row.kept;
-    let first = gone.iter().filter(|row| !kept(row)).filter_map(|row| row.absent_since).min();
+    let first = gone.iter().filter(|row| !row.kept).filter_map(|row| row.absent_since).min();
     let with_it = |at: UnixMillis| first.is_some_and(|first| at.0 >= first.0 - GRACE_MS);
-    gone.retain(|row| !kept(row) || row.absent_since.is_some_and(with_it));
+    gone.retain(|row| !row.kept || row.absent_since.is_some_and(with_it));
     let older = |row: &FileRow| first.is_some_and(|first| row.seen_at < first);
     gone.len() >= 2 && !there.iter().any(older)
 }
@@ -325,7 +324,7 @@ impl State {
         }
         let seen = |since| disk.other_had(path, since) || disk.was_there(since, at, 0, |there, _, _| there == path);
         let kept = attachment.file_id.as_ref().and_then(|id| self.kept.get(id.as_str()));
-        if kept.is_some_and(|since| !seen(*since) && !disk.ever_had(path, *since)) {
+        if kept.is_some_and(|since| !disk.ever_had(path, *since)) {
             return Err("invariant 2: its delete is announced although a person keeps it".to_owned());
         }
         if self.lost.is_some_and(|lost| !seen(lost)) {
@@ -381,7 +380,7 @@ impl State {
         if let Some(since) = kept {
             let disk = self.watched(&reader.mirror(known.mirror).unwrap().unwrap().name).disk.lock().unwrap();
             let path = text(&known.path);
-            if !disk.other_had(path, *since) && !disk.ever_had(path, *since) {
+            if !disk.ever_had(path, *since) {
                 return Err(format!("invariant 2: deleted although a person keeps it: {known:?}"));
             }
         }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use crate::common::{Daemon, NOBODY, Stage, text, wait};
-use casedrop_sandbox::Op;
+use casedrop_sandbox::{LedgerFile, Op};
 
 /// Full passes every second, and a grace that is over at once.
 fn often() -> Stage {
@@ -322,9 +322,13 @@ fn a_delete_in_its_grace_is_listed_and_called_back() {
     assert!(daemon.stop().success());
 }
 
-/// What `sync` announces is not sent where nobody can be reached: it can be called back. What was sent cannot.
-#[test]
-fn an_announced_delete_is_called_back_until_its_call_is_made() {
+fn why(stage: &Stage, name: &str) -> String {
+    ok(&stage.run(&["why", stage.path(name).to_str().unwrap()]))
+}
+
+/// Three attached files, all that is at Connect of them, and of the first that is gone the delete is announced. What
+/// `sync` announces is not sent where nobody can be reached.
+fn with_an_announced_delete() -> (Stage, Vec<String>, Vec<LedgerFile>) {
     let mut stage = Stage::new();
     stage.mirror = stage.mirror.replace("\"1s\"\ndelete_budget", "\"0s\"\ndelete_budget");
     let known = names(3);
@@ -333,19 +337,24 @@ fn an_announced_delete_is_called_back_until_its_call_is_made() {
     let ours = stage.ours();
     let away = unreachable(&stage);
     fs::remove_file(stage.path(&known[0])).unwrap();
-    stage.sync_with(&away);
-    let announced =
-        |stage: &Stage| ok(&stage.run(&["why", stage.path(&known[0]).to_str().unwrap()])).contains("deleting, attempt");
     // The first pass begins the grace, the next ends it.
+    stage.sync_with(&away);
     wait(
         "the delete is announced",
         || {
             stage.sync_with(&away);
-            announced(&stage)
+            why(&stage, &known[0]).contains("deleting, attempt")
         },
         || text(&stage.run(&["log"])),
     );
     assert_eq!(deletes(&stage), 0);
+    (stage, known, ours)
+}
+
+/// It can be called back. What was sent cannot.
+#[test]
+fn an_announced_delete_is_called_back_until_its_call_is_made() {
+    let (stage, known, ours) = with_an_announced_delete();
     assert!(ok(&keep(&stage, &known[0])).contains("is called back"));
     stage.sync();
     stage.sync();
@@ -373,29 +382,14 @@ fn an_announced_delete_is_called_back_until_its_call_is_made() {
 
 #[test]
 fn a_policy_that_keeps_calls_announced_deletes_back() {
-    let mut stage = Stage::new();
-    stage.mirror = stage.mirror.replace("\"1s\"\ndelete_budget", "\"0s\"\ndelete_budget");
-    let known = names(3);
-    attach(&stage, &known);
-    stage.sync();
-    let ours = stage.ours();
-    let away = unreachable(&stage);
-    fs::remove_file(stage.path(&known[0])).unwrap();
-    let why = |stage: &Stage| ok(&stage.run(&["why", stage.path(&known[0]).to_str().unwrap()]));
-    wait(
-        "the delete is announced",
-        || {
-            stage.sync_with(&away);
-            why(&stage).contains("deleting, attempt")
-        },
-        || text(&stage.run(&["log"])),
-    );
+    let (mut stage, known, ours) = with_an_announced_delete();
     stage.mirror.push_str("delete = \"keep\"\n");
     stage.sync();
     stage.sync();
     assert_eq!((stage.ours(), deletes(&stage)), (ours, 0));
     assert_eq!(stage.verdict(&known[0]), "attached");
-    assert!(why(&stage).contains("kept at Connect (delete = \"keep\")"), "{}", why(&stage));
+    let why = why(&stage, &known[0]);
+    assert!(why.contains("kept at Connect (delete = \"keep\")"), "{why}");
 }
 
 #[test]
