@@ -16,7 +16,7 @@ use super::stage::{End, Process, Stage};
 use super::wire::Weather;
 use crate::config::Config;
 use crate::control::{self, Request};
-use crate::core::model::HoldCode;
+use crate::core::model::{HoldCode, Stage as Upload};
 use crate::host::simulated::Dice;
 use crate::journal::{Reader, Verification};
 use crate::types::RelPath;
@@ -495,7 +495,7 @@ impl Sim {
                         self.take(&Step::Release { mirror }, Some(process)).await;
                     }
                 }
-                if waited.as_secs() > 120 && self.is_quiet(process) {
+                if waited.as_secs() > 120 && is_quiet(process) {
                     break;
                 }
                 if waited > PEACE {
@@ -530,26 +530,21 @@ impl Sim {
         }
         broken
     }
-
-    fn is_quiet(&self, process: &Process) -> bool {
-        use crate::core::model::Stage;
-        let reader = process.engine.world.journal.reader().unwrap();
-        let counts = reader.counts(None).unwrap();
-        let open = ["settling", "queued", "uploading", "scanning", "deleting"];
-        let none = |stage| reader.attachments_in_stage(stage, None, 1).unwrap().is_empty();
-        counts.iter().all(|(word, count)| *count == 0 || !open.contains(word))
-            && [Stage::Started, Stage::Stored, Stage::Completed, Stage::Deleting].into_iter().all(none)
-            && reader.unsure(1).unwrap().is_empty()
-            && no_comparison(process, &reader)
-            && process.engine.is_quiet()
-    }
 }
 
-/// No comparison with Connect is under way, which would go on in another process.
-pub(super) fn no_comparison(process: &Process, reader: &Reader) -> bool {
-    let ended = |state: Verification| state.began_at.is_none();
-    let mirrors = &process.engine.world.mirrors;
-    mirrors.iter().all(|mirror| reader.verification(mirror.id).unwrap().is_none_or(ended))
+/// Nothing is under way at Connect, here or in the journal, no comparison either, and nothing waits for its next try.
+pub(super) fn is_quiet(process: &Process) -> bool {
+    let world = &process.engine.world;
+    let reader = world.journal.reader().unwrap();
+    let counts = reader.counts(None).unwrap();
+    let open = ["settling", "queued", "uploading", "scanning", "deleting"];
+    let none = |stage| reader.attachments_in_stage(stage, None, 1).unwrap().is_empty();
+    let compared = |state: Verification| state.began_at.is_none();
+    counts.iter().all(|(word, count)| *count == 0 || !open.contains(word))
+        && [Upload::Started, Upload::Stored, Upload::Completed, Upload::Deleting].into_iter().all(none)
+        && reader.unsure(1).unwrap().is_empty()
+        && world.mirrors.iter().all(|mirror| reader.verification(mirror.id).unwrap().is_none_or(compared))
+        && process.engine.is_quiet()
 }
 
 /// The watcher tells of a path.
