@@ -133,8 +133,7 @@ pub(super) fn carry(load: Load<'_>) -> Ended {
 
 /// The hand-over with what `stat` shows of its file by now, if that is another device number, after a boot or another
 /// mount, or another time, after a touch: what has the inode, the size and the content is the file, unless it was made
-/// after the hand-over began (the same document again, in an inode that was free). The original first, for a copy of it on
-/// another disk may look the same.
+/// later. The original first, for a copy of it on another disk may look the same.
 fn known_again(load: &Load<'_>) -> Step<Option<Handover>> {
     let h = load.handover;
     let mut found = None;
@@ -160,7 +159,7 @@ fn stat_in(load: &Load<'_>, folder: &OwnedFd, names: [&[u8]; 2]) -> Step<Option<
         if (now.inode, now.size) != (h.stat.inode, h.stat.size) {
             continue;
         }
-        if name == h.path.file_name() && scan::was_made_after(folder, name, h.created_at) {
+        if name == h.path.file_name() && is_later(load, folder) {
             continue;
         }
         // What was never read (too large) is known by its identity alone.
@@ -418,6 +417,13 @@ fn is_it(load: &Load<'_>, look: &Look) -> bool {
     matches!(look, Look::File(stat) if stat.same_content_as(&load.handover.stat))
 }
 
+/// Whether what stands at the path was made after the file was read: the same document again, say, in the inode that the
+/// first one left.
+fn is_later(load: &Load<'_>, folder: &OwnedFd) -> bool {
+    let h = load.handover;
+    scan::was_made_after(folder, h.path.file_name(), h.stat.ctime_ns)
+}
+
 /// What stands there; that it cannot be told says nothing about it.
 fn seen(folder: &OwnedFd, name: &[u8]) -> Step<Look> {
     match scan::look_in(folder, name) {
@@ -455,7 +461,8 @@ fn resume_stored(load: &Load<'_>, folder: Option<&OwnedFd>, to: &OwnedFd) -> Ste
     if let Some(ended) = resume_moved(load, folder, to)? {
         return Ok(Some(ended));
     }
-    let (here, is_aside) = (is_it(load, &look(name)?), look(&aside)? != Look::Absent);
+    let here = is_it(load, &look(name)?) && !folder.is_some_and(|folder| is_later(load, folder));
+    let is_aside = look(&aside)? != Look::Absent;
     let there = match seen(to, as_name)? {
         // What was never read (too large) is known by its identity, or by the original beside its copy.
         found if h.hash.is_none() && is_it(load, &found) => true,
@@ -560,7 +567,7 @@ fn remove_it(load: &Load<'_>, folder: &OwnedFd) -> Step<Ended> {
     if load.resumed {
         match seen(folder, &aside)? {
             Look::Absent => match seen(folder, name)? {
-                Look::File(now) if (now.dev, now.inode) == (h.stat.dev, h.stat.inode) => {}
+                Look::File(now) if (now.dev, now.inode) == (h.stat.dev, h.stat.inode) && !is_later(load, folder) => {}
                 _ => return Ok(unseen()),
             },
             _ => {

@@ -13,7 +13,7 @@ use rustix::io::{Errno, retry_on_intr};
 use super::sys::{self, Mount, look_through, open_below};
 use super::{Depth, Entry, Look, walk};
 use crate::core::model::RootIdentity;
-use crate::types::{RelPath, UnixMillis};
+use crate::types::RelPath;
 
 /// An open folder and who it is. Everything below is reached through its descriptor, so a folder or disk that is
 /// put at its path later is never taken for it.
@@ -118,15 +118,16 @@ pub fn open_in(folder: impl AsFd, name: &[u8]) -> io::Result<File> {
     }
 }
 
-/// Whether a file was made after `at`, where its file system tells.
-pub fn was_made_after(folder: impl AsFd, name: &[u8], at: UnixMillis) -> bool {
+/// Whether a file was made after the change at `ctime_ns` that another was seen with, by the clock of the file system that
+/// holds both, where that tells.
+pub fn was_made_after(folder: impl AsFd, name: &[u8], ctime_ns: i64) -> bool {
     // The simulation has a clock of its own.
     #[cfg(test)]
     if crate::host::simulated::is_on() {
         return false;
     }
     let born = open_in(folder, name).ok().and_then(|file| sys::born_ns(&file));
-    born.is_some_and(|born| born / 1_000_000 > at.0)
+    born.is_some_and(|born| born > ctime_ns)
 }
 
 impl Root {

@@ -56,7 +56,8 @@ pub(super) fn take_with(load: &Load<'_>, folder: &OwnedFd, to: &OwnedFd) -> Step
     Ok(vec![path.clone()])
 }
 
-/// Whether both hold the same; what is gone by now holds nothing else, and what cannot be read is no copy.
+/// Whether both hold the same; what is gone by now holds nothing else. What may not be read is no copy, unless it looks like
+/// one: a file server may refuse once what it lets read later.
 fn is_copied(load: &Load<'_>, (folder, name): (&OwnedFd, &[u8]), (to, own): (&OwnedFd, &[u8])) -> Step<bool> {
     let read = |folder: &OwnedFd, name: &[u8]| match scan::open_in(folder, name) {
         Err(e) if e.kind() == std::io::ErrorKind::InvalidInput => Ok(Err(())),
@@ -65,7 +66,12 @@ fn is_copied(load: &Load<'_>, (folder, name): (&OwnedFd, &[u8]), (to, own): (&Ow
     };
     Ok(match (read(folder, name)?, read(to, own)?) {
         (Ok(here), Ok(there)) => here.is_none() || here == there,
-        _ => false,
+        _ => match (seen(folder, name)?, seen(to, own)?) {
+            (Look::File(here), Look::File(there)) if (here.size, here.mtime_ns) == (there.size, there.mtime_ns) => {
+                return after(WITH, Err(Errno::ACCESS));
+            }
+            _ => false,
+        },
     })
 }
 

@@ -35,13 +35,13 @@ impl Place {
             state: HandoverState::Moving,
             attachment: Some(AttachmentId(1)),
             code: (kind == HandoverKind::Quarantine).then_some(ParkCode::Rejected),
-            stat: read.stat,
+            // Whatever a scene makes is as old as the file.
+            stat: Stat { ctime_ns: i64::MAX, ..read.stat },
             hash: Some(read.hash),
             to,
             tries: 0,
             next_attempt: None,
             last_error: None,
-            // Whatever a scene makes is as old as the file.
             created_at: UnixMillis(i64::MAX),
             ended_at: None,
         };
@@ -490,13 +490,24 @@ fn a_file_that_was_only_touched_is_the_same_one_and_the_next_of_its_name_is_not(
             fs::write(place.store("a.txt"), "content").unwrap();
         }
         set_time(&place.root("a.txt"), 1_000);
-        place.handover.created_at = UnixMillis(0);
+        place.handover.stat.ctime_ns = 0;
         let ended = place.carry(true);
         match copied {
             true => assert!(matches!(ended, Ended::Done { .. }), "{ended:?}"),
             false => assert!(matches!(ended, Ended::Doubtful(_)), "{ended:?}"),
         }
         assert_eq!(read(&place.root("a.txt")), "content", "{copied}");
+    }
+    // With its time kept too, as `cp -p` does.
+    for kind in [HandoverKind::Archive, HandoverKind::Delete] {
+        let mut place = Place::new(kind);
+        if kind == HandoverKind::Archive {
+            fs::create_dir(place.dir.path().join("store/in")).unwrap();
+            fs::write(place.store("a.txt"), "content").unwrap();
+        }
+        place.handover.stat.ctime_ns = 0;
+        assert!(matches!(place.carry(true), Ended::Done { .. }), "{kind}");
+        assert_eq!(read(&place.root("a.txt")), "content", "{kind}");
     }
     // Taken out of the archive since, and the next file came.
     let place = Place::new(HandoverKind::Archive);
