@@ -1,6 +1,6 @@
 //! Every question, and that none of them walks a whole table.
 
-use super::super::{EventFilter, JournalError, NewAttachment, View};
+use super::super::{EventFilter, JournalError, NewAttachment, Tx, View};
 use super::support::*;
 use crate::core::model::{AttachmentId, EventKind, MirrorId, Stage, Verdict, Version};
 use crate::types::{CaseArn, UnixMillis};
@@ -115,16 +115,45 @@ fn absent_files_are_found_by_time_and_by_content() {
     journal
         .write_blocking(move |tx| {
             assert_eq!(tx.next_absent_since(mirror)?, None);
+            let reach = |tx: &Tx<'_>, name: &str, n: u32, to: Stage| -> Result<(), JournalError> {
+                let id = plan(tx, mirror, name, n)?;
+                let course = [Stage::Started, Stage::Stored, Stage::Completed, Stage::Approved, Stage::Deleting];
+                for stage in course.into_iter().take_while(|stage| *stage <= to) {
+                    advance(tx, id, stage, 2)?;
+                }
+                Ok(())
+            };
             for (name, since) in [("late", Some(20)), ("early", Some(10)), ("here", None)] {
                 let verdict = if since.is_some() { Verdict::Deleting } else { Verdict::Attached };
                 let mut file = row(mirror, name, verdict);
                 file.absent_since = since.map(UnixMillis);
                 tx.put_file(&file)?;
+                reach(tx, name, 1, Stage::Approved)?;
+            }
+            // Announced, or with a scan that has not ended: the end of a grace changes nothing.
+            for (name, stages) in [
+                ("sent", &[Stage::Deleting][..]),
+                ("scanned", &[Stage::Completed]),
+                ("both", &[Stage::Approved, Stage::Completed]),
+            ] {
+                let mut file = row(mirror, name, Verdict::Deleting);
+                (file.absent_since, file.hash) = (Some(at(2)), Some(hash(8)));
+                tx.put_file(&file)?;
+                for (n, stage) in (1..).zip(stages) {
+                    reach(tx, name, n, *stage)?;
+                }
             }
             let mut kept = row(mirror, "kept", Verdict::Attached);
             (kept.absent_since, kept.hash) = (Some(at(1)), Some(hash(9)));
             tx.put_file(&kept)?;
-            assert_eq!((tx.next_absent_since(mirror)?, tx.waiting_deletes(mirror)?), (Some(at(10)), 2));
+            assert_eq!((tx.next_absent_since(mirror)?, tx.waiting_deletes(mirror)?), (Some(at(10)), 5));
+            assert_eq!((tx.unannounced_deletes(mirror)?, tx.older_present(mirror, at(2))?), ((3, Some(at(2))), 1));
+            // What was delivered in a mode that has ended is not what is there now.
+            for name in ["early", "both", "here"] {
+                tx.close_attachments(mirror, &path(name), None, at(3))?;
+            }
+            assert_eq!(tx.next_absent_since(mirror)?, Some(at(20)));
+            assert_eq!((tx.unannounced_deletes(mirror)?, tx.older_present(mirror, at(2))?), ((1, Some(at(20))), 0));
             let version = Version { size: 10, hash: hash(1) };
             assert_eq!(named(&tx.absent_with_hash(mirror, &version, 10)?), ["early", "late"]);
             assert_eq!(tx.absent_with_hash(mirror, &Version { size: 11, ..version }, 10)?, []);

@@ -18,7 +18,7 @@ pub struct Sample {
 const OLDER_PRESENT: &str = "SELECT count(*) FROM file WHERE mirror = ?1 AND absent_since IS NULL AND seen_at < ?2
      AND verdict <> 'ignored' AND verdict <> 'unrouted' AND NOT (verdict = 'parked' AND detail = 'unseen')
      AND EXISTS (SELECT 1 FROM attachment WHERE attachment.mirror = file.mirror
-         AND attachment.path = file.path AND stage = 'approved')";
+         AND attachment.path = file.path AND stage = 'approved' AND closed_at IS NULL)";
 
 impl View {
     pub fn file(&self, mirror: MirrorId, path: &RelPath) -> Result<Option<FileRow>, JournalError> {
@@ -170,10 +170,16 @@ impl View {
         )
     }
 
-    /// Since when the longest absent file of the mirror is absent that nothing keeps.
+    /// Since when the longest absent file of the mirror is absent whose delete the end of its grace may announce: nothing
+    /// keeps it, and nothing of it is being scanned.
     pub fn next_absent_since(&self, mirror: MirrorId) -> Result<Option<UnixMillis>, JournalError> {
         self.total(
-            "SELECT min(absent_since) FROM file WHERE mirror = ?1 AND absent_since IS NOT NULL AND verdict = 'deleting'",
+            "SELECT min(absent_since) FROM file
+             WHERE mirror = ?1 AND absent_since IS NOT NULL AND verdict = 'deleting'
+                 AND EXISTS (SELECT 1 FROM attachment WHERE attachment.mirror = file.mirror
+                     AND attachment.path = file.path AND stage = 'approved' AND closed_at IS NULL)
+                 AND NOT EXISTS (SELECT 1 FROM attachment WHERE attachment.mirror = file.mirror
+                     AND attachment.path = file.path AND stage = 'completed' AND closed_at IS NULL)",
             [mirror],
             |row| row.get(0),
         )
@@ -196,7 +202,7 @@ impl View {
             "SELECT count(*), min(absent_since) FROM file
              WHERE mirror = ?1 AND absent_since IS NOT NULL AND verdict = 'deleting'
                  AND EXISTS (SELECT 1 FROM attachment WHERE attachment.mirror = file.mirror
-                     AND attachment.path = file.path AND stage = 'approved')",
+                     AND attachment.path = file.path AND stage = 'approved' AND closed_at IS NULL)",
             [mirror],
             |row| Ok((rows::count(row, 0)?, row.get(1)?)),
         )
@@ -241,7 +247,7 @@ impl View {
             "SELECT coalesce(sum(verdict = 'settling'), 0), coalesce(sum(verdict <> 'settling'), 0) FROM file
              WHERE mirror = ?1 AND waiting_since IS NOT NULL AND absent_since IS NULL
                  AND EXISTS (SELECT 1 FROM attachment WHERE attachment.mirror = file.mirror
-                     AND attachment.path = file.path AND stage = 'approved'
+                     AND attachment.path = file.path AND stage = 'approved' AND closed_at IS NULL
                      AND (verdict = 'settling' OR attachment.hash <> file.hash))",
             [mirror],
             |row| Ok((rows::count(row, 0)?, rows::count(row, 1)?)),
