@@ -289,7 +289,7 @@ fn act(
             }
             let mut text = format!("{done} of {count} under way: {}", class.proposal());
             if class == Class::Missing {
-                text.push_str(" (what is gone here too is forgotten)");
+                text.push_str(", or forget it where it is gone here too");
             }
             Ok(Ok(Reply { done, text, ..Reply::default() }))
         }

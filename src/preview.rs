@@ -6,7 +6,7 @@ mod references;
 use std::ops::ControlFlow;
 
 use crate::config::Config;
-use crate::core::model::{HandoverKind, MirrorId, ParkCode, Stage, Stat, Verdict};
+use crate::core::model::{Attachment, HandoverKind, MirrorId, ParkCode, Stage, Stat, Verdict};
 use crate::core::plan::{self, Seen, Step};
 use crate::core::routing::{Unrouted, UnroutedReason};
 use crate::core::sidecar::Beside;
@@ -192,13 +192,13 @@ fn absences(
     let gone = missing + reader.kept_since(id, first.minus(mirror.config.delete_grace))?;
     let older = reader.older_present(id, first)?.saturating_sub(newly);
     let hidden = if missing == 0 { 0 } else { reader.older_present_within(id, first, pass.gaps())? };
-    if plan::is_emptied(gone, older) && missing > released {
+    if plan::is_emptied(gone, older) && missing > released && mirror.rules().propagate_deletes {
         say.held(format!(
             "{gone} attached files are gone, and none that was there with them is left; nothing is deleted"
         ));
         return Ok(());
     }
-    if plan::may_be_emptied(missing, older, hidden) {
+    if plan::may_be_emptied(missing, older, hidden) && mirror.rules().propagate_deletes {
         say.held("what is gone may be more than what could be listed; nothing is deleted".to_owned());
         return Ok(());
     }
@@ -276,12 +276,22 @@ fn pending(reader: &Reader, say: &mut Say<'_>) -> Result<(), JournalError> {
     for attachment in reader.attachments_in_stage(Stage::Deleting, None, usize::MAX)? {
         if attachment.mirror == id {
             let reason = attachment.reason.as_deref().unwrap_or_default();
-            let called_back = reason == plan::ABSENT && !say.mirror.rules().propagate_deletes;
+            let called_back = !say.mirror.rules().propagate_deletes && is_called_back(reader, &attachment)?;
             let action = if called_back { "keep" } else { "finish" };
             say.add(&attachment.path, action, format!("announced delete ({reason})"), None);
         }
     }
     Ok(())
+}
+
+/// Whether a start of the daemon with a policy that keeps would call the announced delete back.
+fn is_called_back(reader: &Reader, attachment: &Attachment) -> Result<bool, JournalError> {
+    let (mirror, path) = (attachment.mirror, &attachment.path);
+    if reader.file(mirror, path)?.is_none_or(|row| row.verdict != Verdict::Deleting) {
+        return Ok(false);
+    }
+    let all = reader.attachments_of(mirror, path)?;
+    Ok(record::recallable(reader, &all)?.is_some_and(|last| last.id == attachment.id))
 }
 
 struct Say<'a> {

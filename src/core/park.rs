@@ -104,11 +104,13 @@ impl ParkCode {
             }
             Self::MissingRemotely => {
                 "The attachment is no longer at Connect, and casedrop did not delete it: find out who did; to attach \
-                 the file anew, `casedrop retry` it or `casedrop verify --fix missing`."
+                 the file anew, `casedrop retry` it or `casedrop verify --fix missing`, which forgets it where it is \
+                 gone here too."
             }
             Self::AlteredRemotely => {
                 "What Connect holds is not what casedrop sent: look at it there; to put the file in its place, \
-                 `casedrop retry` it or `casedrop verify --fix altered`."
+                 `casedrop retry` it or `casedrop verify --fix altered`. If the file is gone here, put it back first, \
+                 or delete the attachment there and `casedrop verify --fix missing`."
             }
             Self::Unseen => {
                 "The attachment was adopted from Connect, and there is no such file here: put the file back, or let \

@@ -30,7 +30,7 @@ pub enum End {
     Gone,
     /// It goes on under another path, as that path's file.
     Moved,
-    /// It was attached, and its attachment was deleted because the local file is gone.
+    /// It was attached, and by now neither the local file nor its attachment is there.
     Deleted,
     /// It left scope before it was attached.
     Ignored,
@@ -82,7 +82,7 @@ impl End {
             Self::Waiting => "on its way",
             Self::Gone => "taken away before it was attached",
             Self::Moved => "moved by somebody, counted again at its new path",
-            Self::Deleted => "attached, and deleted when the local file was gone",
+            Self::Deleted => "attached once, by now gone here and at Connect",
             Self::Ignored => "left scope before it was attached",
         }
     }
@@ -118,7 +118,11 @@ pub fn course(events: &[Event], own: impl Fn(&Event) -> bool) -> Course {
             EventKind::Removed => (End::Removed, None),
             EventKind::Quarantined => (End::Quarantined, text("code")),
             EventKind::Left => (if visible { End::Left } else { End::Gone }, None),
+            // By hand, where it was missing at Connect too.
+            EventKind::Forgotten if course.attached_by.is_some() => (End::Deleted, None),
             EventKind::Forgotten => (End::Gone, None),
+            // It was parked for what a comparison found, or for what the disk showed.
+            EventKind::Unchanged if course.end == End::Parked => (End::Attached, None),
             EventKind::MovedAway => (End::Moved, text("to")),
             EventKind::Deleted if text("text").as_deref() == Some(ABSENT) => (End::Deleted, None),
             _ => continue,
@@ -168,6 +172,9 @@ mod tests {
             (vec![(Deleted, json!({"text": "replaced"}))], End::Attached, None),
             (vec![(Ignored, json!({"text": "rule"}))], End::Attached, None),
             (vec![(MovedAway, json!({"to": "b"}))], End::Moved, Some("b")),
+            (vec![(Parked, json!({"code": "missing-remotely"})), (Forgotten, none())], End::Deleted, None),
+            (vec![(Parked, json!({"code": "unreadable"})), (Unchanged, none())], End::Attached, None),
+            (vec![(Queued, none()), (Unchanged, none())], End::Waiting, None),
             (vec![(Queued, none())], End::Waiting, None),
             (vec![(Queued, none()), (Parked, json!({"code": "rejected"}))], End::Parked, Some("rejected")),
         ] {

@@ -422,14 +422,16 @@ impl Tx<'_> {
     /// Takes an announced delete back whose call was never made: the one way back in the life of an attachment, and
     /// only for one that agents could see before. Whether it could be.
     pub fn recall_delete(&self, id: AttachmentId) -> Result<bool, JournalError> {
-        let changed = self.change(
+        if !self.may_recall_delete(id)? {
+            return Ok(false);
+        }
+        self.change(
             "UPDATE attachment SET stage = 'approved', reason = NULL, tries = 0, next_attempt = NULL,
                  deleting_at = NULL
-             WHERE id = ?1 AND stage = 'deleting' AND reason = 'absent' AND delete_sent_at IS NULL
-                 AND NOT EXISTS (SELECT 1 FROM event WHERE attachment = ?1 AND (kind = 'rejected' OR kind = 'failed'))",
+             WHERE id = ?1",
             [id],
         )?;
-        Ok(changed > 0)
+        Ok(true)
     }
 
     /// Records that the call of an announced delete goes out. `false`: one went out before.

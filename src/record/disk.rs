@@ -173,7 +173,8 @@ fn apply(
                 }
                 (row.attempt, row.next_attempt) = (0, None);
             }
-            if *verdict == Verdict::Attached && row.hash == *hash && !row.stat.same_content_as(stat) {
+            let seen_anew = !row.stat.same_content_as(stat) || matches!(row.verdict, Verdict::Parked(_));
+            if *verdict == Verdict::Attached && row.hash == *hash && seen_anew {
                 note(tx, now, of, None, EventKind::Unchanged, json!({ "text": "same content, nothing to do" }))?;
             }
             row.stat = *stat;

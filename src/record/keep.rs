@@ -6,7 +6,7 @@ use super::disk::{give_up_unfinished, look, nowhere};
 use super::{Result, note, set_verdict};
 use crate::core::model::{Attachment, AttachmentId, EventKind, FileRow, MirrorId, ParkCode, Stage, Verdict};
 use crate::core::plan::{self, Rules, Seen};
-use crate::journal::Tx;
+use crate::journal::{Tx, View};
 use crate::types::{RelPath, UnixMillis};
 
 /// What came of calling a delete back.
@@ -33,7 +33,8 @@ pub fn keep(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, now: UnixMillis) -> R
     if row.absent_since.is_none() {
         return Ok(Kept::NotWaiting);
     }
-    if matches!(row.verdict, Verdict::Attached | Verdict::Scanning) {
+    let attachments = tx.attachments_of(mirror, path)?;
+    if row.verdict == plan::kept_verdict(&attachments) && attachments.iter().any(is_live) {
         if !row.kept {
             // So far by the policy, which may change.
             by_hand(tx, row, "the policy keeps it, and a person too", now)?;
@@ -43,7 +44,6 @@ pub fn keep(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, now: UnixMillis) -> R
     if row.verdict != Verdict::Deleting {
         return Ok(Kept::NotWaiting);
     }
-    let attachments = tx.attachments_of(mirror, path)?;
     let live = || attachments.iter().filter(|a| is_live(a));
     let newest = live().rfind(|a| a.found_wrong() != Some(ParkCode::MissingRemotely)).or_else(|| live().next_back());
     let recalled = recall(tx, &attachments)?;
@@ -60,14 +60,24 @@ pub fn keep(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, now: UnixMillis) -> R
     Ok(if is_there { Kept::Now } else { Kept::NotThere })
 }
 
-/// Calls the announced delete of what agents saw last back, where nothing that they see has taken its place (what is being
-/// scanned may be refused yet), and its call was never made. What the file was in an earlier life stays given up.
+/// Calls the delete that may be called back.
 fn recall<'a>(tx: &Tx<'_>, attachments: &'a [Attachment]) -> Result<Option<&'a Attachment>> {
+    let last = recallable(tx, attachments)?;
+    if let Some(last) = last {
+        tx.recall_delete(last.id)?;
+    }
+    Ok(last)
+}
+
+/// The attachment of a path whose announced delete may be called back: of what agents saw last, where nothing that they see
+/// has taken its place (what is being scanned may be refused yet), and its call was never made. What agents saw before
+/// that stays given up.
+pub fn recallable<'a>(view: &View, attachments: &'a [Attachment]) -> Result<Option<&'a Attachment>> {
     if attachments.iter().any(|a| a.stage == Stage::Approved) {
         return Ok(None);
     }
     match attachments.iter().rfind(|a| went_with_it(a)) {
-        Some(last) if tx.recall_delete(last.id)? => Ok(Some(last)),
+        Some(last) if view.may_recall_delete(last.id)? => Ok(Some(last)),
         _ => Ok(None),
     }
 }
@@ -81,13 +91,22 @@ pub fn keep_all(tx: &Tx<'_>, mirror: MirrorId, ingest: bool, now: UnixMillis) ->
         // To find them, all rows of the mirror are read.
         return Ok(kept);
     }
-    for row in tx.files_with(mirror, Verdict::Deleting.word(), None, usize::MAX)? {
-        recall(tx, &tx.attachments_of(mirror, &row.path)?)?;
+    for mut row in tx.files_with(mirror, Verdict::Deleting.word(), None, usize::MAX)? {
+        if let Some(recalled) = recall(tx, &tx.attachments_of(mirror, &row.path)?)? {
+            let detail = json!({ "text": "its delete was called back: the policy is to keep by now" });
+            note(tx, now, (mirror, &row.path), Some(recalled.id), EventKind::Kept, detail)?;
+        }
         let attachments = tx.attachments_of(mirror, &row.path)?;
-        // Where files are delivered, the next pass tells what becomes of the row.
-        if !ingest && attachments.iter().any(is_live) {
+        if !attachments.iter().any(is_live) {
+            continue;
+        }
+        kept += 1;
+        if ingest {
+            // The next pass ends it: what is delivered stays, whatever becomes of its file.
+            set_verdict(&mut row, plan::kept_verdict(&attachments), None, now);
+            tx.put_file(&row)?;
+        } else {
             look(tx, mirror, &row.path, &Seen::Absent, &nowhere, Rules::KEEP, now)?;
-            kept += 1;
         }
     }
     Ok(kept)

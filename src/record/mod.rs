@@ -34,7 +34,7 @@ pub use handover::{
     Order, Remains, Wanted, begin as begin_handover, cancelled, done, handover_failed, handovers_wait, is_due,
     name_taken, no_longer_due, whole,
 };
-pub use keep::{Kept, Sending, keep, keep_all, sending_delete};
+pub use keep::{Kept, Sending, keep, keep_all, recallable, sending_delete};
 pub use manual::{known_mirrors, recover, recover_file, release, rest, retry};
 pub use preflight::{case_is_full, preflight, unpark};
 pub use references::{learned, look_again_for, search_failed, unpin, waits_for_reference, want_reference};

@@ -113,6 +113,9 @@ fn agrees(tx: &Tx<'_>, attachment: &mut Attachment, now: UnixMillis) -> Result<(
     if parked != ParkCode::Unseen && row.version() == Some(attachment.version) && !attachment.moved {
         // Parked for what a try to send it anew came to: the planner looks again.
         let verdict = if parked == code { Verdict::Attached } else { Verdict::Settling };
+        if verdict == Verdict::Attached {
+            note(tx, now, of, None, EventKind::Unchanged, json!({ "text": "attached as before" }))?;
+        }
         set_verdict(&mut row, verdict, None, now);
         tx.put_file(&row)?;
     }
@@ -138,8 +141,11 @@ pub fn repair(tx: &Tx<'_>, mirror: MirrorId, difference: &Difference, now: UnixM
 
 fn repaired(tx: &Tx<'_>, of: (MirrorId, &RelPath), id: AttachmentId, d: &Difference, now: UnixMillis) -> Result<()> {
     let text = format!("asked for by hand: {}", d.class.proposal());
-    let detail = json!({ "text": text, "class": d.class, "found": d.text, "found_at": d.found_at.to_string() });
-    note(tx, now, of, Some(id), EventKind::Repaired, detail)
+    note(tx, now, of, Some(id), EventKind::Repaired, evidence(d, &text))
+}
+
+fn evidence(d: &Difference, text: &str) -> serde_json::Value {
+    json!({ "text": text, "class": d.class, "found": d.text, "found_at": d.found_at.to_string() })
 }
 
 fn attachment_of(tx: &Tx<'_>, difference: &Difference) -> Result<Option<Attachment>> {
@@ -180,9 +186,14 @@ fn forget_missing(tx: &Tx<'_>, mut attachment: Attachment, difference: &Differen
     }
     announce_delete(tx, &mut attachment, "missing at Connect, and its file is gone too", now)?;
     let of = (attachment.mirror, &attachment.path);
-    repaired(tx, of, attachment.id, difference, now)?;
-    note(tx, now, of, Some(attachment.id), EventKind::Forgotten, json!({ "text": "gone here and at Connect" }))?;
+    let detail = evidence(difference, "asked for by hand: gone here and at Connect");
+    note(tx, now, of, Some(attachment.id), EventKind::Forgotten, detail)?;
     super::deleted(tx, attachment.id, true, None, now)?;
+    // What waits to be deleted beside it needs no row.
+    let lives = |a: &Attachment| a.stage == Stage::Approved || a.stage.is_under_way();
+    if !tx.attachments_of(of.0, of.1)?.iter().any(lives) {
+        tx.remove_file(of.0, of.1)?;
+    }
     Ok(true)
 }
 

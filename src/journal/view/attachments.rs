@@ -11,6 +11,17 @@ impl View {
         self.one(&format!("SELECT {} FROM attachment WHERE id = ?1", rows::ATTACHMENT), [id], rows::attachment)
     }
 
+    /// Whether the delete is announced, agents could see the attachment before, and no call was made.
+    pub fn may_recall_delete(&self, id: AttachmentId) -> Result<bool, JournalError> {
+        self.total(
+            "SELECT count(*) FROM attachment
+             WHERE id = ?1 AND stage = 'deleting' AND reason = 'absent' AND delete_sent_at IS NULL
+                 AND NOT EXISTS (SELECT 1 FROM event WHERE attachment = ?1 AND (kind = 'rejected' OR kind = 'failed'))",
+            [id],
+            |row| Ok(rows::count(row, 0)? > 0),
+        )
+    }
+
     /// Whether the file it was made of has ended its life at its path.
     pub fn is_closed(&self, id: AttachmentId) -> Result<bool, JournalError> {
         self.total("SELECT count(*) FROM attachment WHERE id = ?1 AND closed_at IS NOT NULL", [id], |row| {

@@ -4,8 +4,9 @@ use super::super::*;
 use super::support::*;
 use crate::aws::Next;
 use crate::core::compare::Class;
-use crate::core::model::ParkCode;
+use crate::core::model::{Event, ParkCode};
 use crate::core::plan::{Content, Seen, Step};
+use crate::core::report;
 use crate::journal::Difference;
 
 #[test]
@@ -252,7 +253,18 @@ fn a_policy_that_keeps_calls_back_what_was_announced_and_is_not_sent() {
         completed(w.tx, scanned, None, w.now())?;
         let grace = w.bring("j", 6, Stage::Approved)?;
         w.absent("j")?;
+        let called_back = |w: &World<'_, '_>| -> Result<Vec<Option<AttachmentId>>> {
+            let waits = |path| recallable(w.tx, &w.tx.attachments_of(w.mirror, &rel(path))?).map(|a| a.map(|a| a.id));
+            ["f", "g", "h", "i"].into_iter().map(waits).collect()
+        };
+        assert_eq!(called_back(w)?, [Some(waits), None, None, Some(late)], "what `casedrop plan` says");
         assert_eq!(keep_all(w.tx, w.mirror, false, w.now())?, 3);
+        assert_eq!(called_back(w)?, [None; 4]);
+        for (path, told) in [("f", true), ("g", false), ("i", true), ("j", false)] {
+            let events = w.events(path)?;
+            let of = |event: &Event| event.kind == EventKind::Kept && event.attachment.is_some();
+            assert_eq!(events.iter().any(of), told, "{path}: {events:?}");
+        }
         assert_eq!((w.stage(late)?, w.stage(grace)?), (Stage::Approved, Stage::Approved));
         for (path, verdict) in [("f", "attached"), ("i", "scanning"), ("j", "attached")] {
             assert_eq!((w.look(path, &Seen::Absent, false)?, w.verdict(path)?.as_str()), (Step::Nothing, verdict));
@@ -263,6 +275,22 @@ fn a_policy_that_keeps_calls_back_what_was_announced_and_is_not_sent() {
         {
             assert_eq!(w.stage(id)?, stage);
         }
+        Ok(())
+    });
+}
+
+/// Where files are delivered, nothing waits for the delete any more that a mirror had announced.
+#[test]
+fn a_mirror_that_only_delivers_calls_back_too() {
+    on_journal(|w| {
+        let id = w.bring("f", 1, Stage::Approved)?;
+        w.absent("f")?;
+        w.pass(GRACE_MS);
+        delete(w.tx, w.mirror, &rel("f"), "evidence", w.now())?;
+        assert_eq!(keep_all(w.tx, w.mirror, true, w.now())?, 1);
+        assert_eq!((w.stage(id)?, w.verdict("f")?.as_str()), (Stage::Approved, "attached"));
+        assert!(w.events("f")?.iter().any(|e| e.kind == EventKind::Kept && e.attachment == Some(id)));
+        assert_eq!(keep_all(w.tx, w.mirror, true, w.now())?, 0);
         Ok(())
     });
 }
@@ -293,6 +321,32 @@ fn what_is_gone_here_and_wrong_there_does_not_count_as_attached() {
             assert_eq!(w.tx.deletes_since(w.mirror, at(0))?, 0, "it costs no budget");
             assert!(matches!(w.show(path, 1, 7)?, Step::Queue { .. }), "a new file");
         }
+        // Also beside a refused record that waits to be deleted, and it was attached once.
+        let refused = w.bring("h", 2, Stage::Rejected)?;
+        let id = w.bring("h", 3, Stage::Approved)?;
+        announce_delete(w.tx, &mut w.attachment(refused)?, "rejected", w.now())?;
+        find(w, id, MISSING)?;
+        w.look("h", &Seen::Absent, false)?;
+        let difference = w.tx.differences_on(w.mirror, &case())?.remove(0);
+        assert!(repair(w.tx, w.mirror, &difference, w.now())?);
+        assert_eq!((w.stage(refused)?, w.verdict("h")?.as_str()), (Stage::Deleting, "no row"));
+        assert_eq!(report::course(&w.events("h")?, |_| true).end, report::End::Deleted);
+        Ok(())
+    });
+}
+
+#[test]
+fn what_is_gone_and_wrong_at_connect_is_kept_by_hand_too() {
+    on_journal(|w| {
+        let altered = w.bring("f", 1, Stage::Approved)?;
+        w.look("f", &Seen::Absent, false)?;
+        find(w, altered, ALTERED)?;
+        for _ in 0..2 {
+            assert_eq!(keep(w.tx, w.mirror, &rel("f"), w.now())?, Kept::Already);
+        }
+        w.pass(GRACE_MS);
+        assert_eq!((w.absent("f")?, w.verdict("f")?.as_str()), (Step::Nothing, "parked(altered-remotely)"));
+        assert!(w.tx.file(w.mirror, &rel("f"))?.is_some_and(|row| row.kept));
         Ok(())
     });
 }

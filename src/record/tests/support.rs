@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::*;
 use crate::aws::{Failure, Next, Op};
-use crate::core::model::{Extras, Stat, Version};
+use crate::core::model::{Event, Extras, Stat, Version};
 use crate::core::plan::{Content, Rules, Seen, Step, Target};
 use crate::core::routing::Unrouted;
 use crate::journal::{Journal, Tx};
@@ -187,7 +187,11 @@ impl<'t, 'c> World<'t, 'c> {
         Version { size: u64::from(content), hash: hash(content) }
     }
 
+    pub fn events(&self, path: &str) -> Result<Vec<Event>> {
+        self.tx.history_of(self.mirror, &rel(path))
+    }
+
     pub fn kinds(&self, path: &str) -> Result<Vec<&'static str>> {
-        Ok(self.tx.history_of(self.mirror, &rel(path))?.iter().map(|e| e.kind.as_str()).collect())
+        Ok(self.events(path)?.iter().map(|e| e.kind.as_str()).collect())
     }
 }
