@@ -461,7 +461,8 @@ fn resume_stored(load: &Load<'_>, folder: Option<&OwnedFd>, to: &OwnedFd) -> Ste
     if let Some(ended) = resume_moved(load, folder, to)? {
         return Ok(Some(ended));
     }
-    let here = is_it(load, &look(name)?) && !folder.is_some_and(|folder| is_later(load, folder));
+    let later = folder.is_some_and(|folder| is_later(load, folder));
+    let here = !later && is_it(load, &look(name)?);
     let is_aside = look(&aside)? != Look::Absent;
     let there = match seen(to, as_name)? {
         // What was never read (too large) is known by its identity, or by the original beside its copy.
@@ -494,7 +495,7 @@ fn resume_stored(load: &Load<'_>, folder: Option<&OwnedFd>, to: &OwnedFd) -> Ste
         after("putting the original back", put_back(folder, &aside, folder, name))?;
     }
     clear_drafts(load, to)?;
-    Ok(None)
+    Ok((later && !is_aside).then_some(Ended::Changed("another file stands at the path")))
 }
 
 /// Names what an earlier try has moved and not named, or puts it back if it is not what was to be moved.

@@ -119,15 +119,17 @@ pub fn open_in(folder: impl AsFd, name: &[u8]) -> io::Result<File> {
 }
 
 /// Whether a file was made after the change at `ctime_ns` that another was seen with, by the clock of the file system that
-/// holds both, where that tells.
+/// holds both, where that tells. A birth after the file's own last change tells nothing: the clock was set back, or what
+/// is kept there as time of change is none (FAT).
 pub fn was_made_after(folder: impl AsFd, name: &[u8], ctime_ns: i64) -> bool {
     // The simulation has a clock of its own.
     #[cfg(test)]
     if crate::host::simulated::is_on() {
         return false;
     }
-    let born = open_in(folder, name).ok().and_then(|file| sys::born_ns(&file));
-    born.is_some_and(|born| born > ctime_ns)
+    let Ok(file) = open_in(folder, name) else { return false };
+    let (Some(born), Ok(now)) = (sys::born_ns(&file), super::stat_of(&file)) else { return false };
+    ctime_ns < born && born <= now.ctime_ns
 }
 
 impl Root {

@@ -16,6 +16,9 @@ use crate::types::RelPath;
 
 const WITH: &str = "what goes with the file";
 
+/// Tries for which what may not be read, and looks like a copy, is not taken for another file.
+const UNREAD_TRIES: u32 = 20;
+
 /// What goes with the file goes first, to a name of ours in the folder `to`: a trigger that is left behind could be taken
 /// for that of the next file of the name, half written.
 pub(super) fn take_with(load: &Load<'_>, folder: &OwnedFd, to: &OwnedFd) -> Step<Vec<RelPath>> {
@@ -56,8 +59,8 @@ pub(super) fn take_with(load: &Load<'_>, folder: &OwnedFd, to: &OwnedFd) -> Step
     Ok(vec![path.clone()])
 }
 
-/// Whether both hold the same; what is gone by now holds nothing else. What may not be read is no copy, unless it looks like
-/// one: a file server may refuse once what it lets read later.
+/// Whether both hold the same; what is gone by now holds nothing else. What may not be read is no copy, but where it looks
+/// like one that is said only after some tries: a file server may refuse once what it lets read later.
 fn is_copied(load: &Load<'_>, (folder, name): (&OwnedFd, &[u8]), (to, own): (&OwnedFd, &[u8])) -> Step<bool> {
     let read = |folder: &OwnedFd, name: &[u8]| match scan::open_in(folder, name) {
         Err(e) if e.kind() == std::io::ErrorKind::InvalidInput => Ok(Err(())),
@@ -68,7 +71,11 @@ fn is_copied(load: &Load<'_>, (folder, name): (&OwnedFd, &[u8]), (to, own): (&Ow
         (Ok(here), Ok(there)) => here.is_none() || here == there,
         _ => match (seen(folder, name)?, seen(to, own)?) {
             (Look::File(here), Look::File(there)) if (here.size, here.mtime_ns) == (there.size, there.mtime_ns) => {
-                return after(WITH, Err(Errno::ACCESS));
+                let is_one = (here.dev, here.inode) == (there.dev, there.inode) || here.size == 0;
+                if !is_one && load.handover.tries < UNREAD_TRIES {
+                    return Err(unknown(WITH, "it may not be read".to_owned()));
+                }
+                is_one
             }
             _ => false,
         },
