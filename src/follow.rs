@@ -17,7 +17,7 @@ use crate::core::retry::{self, follow_gap};
 use crate::crash::{self, Point};
 use crate::host::random;
 use crate::host::time::{self, Instant};
-use crate::journal::JournalError;
+use crate::journal::{JournalError, Tx};
 use crate::pulse::Pulse;
 use crate::record;
 use crate::types::{CaseArn, FileId, UnixMillis};
@@ -232,9 +232,7 @@ impl Waiting {
         if age >= HOPELESS {
             let reason = "Connect did not end the scan within a day";
             let counts = Some(ParkCode::Failed);
-            world
-                .journal
-                .write(move |tx| record::give_up(tx, id, reason, counts, None, random(), UnixMillis::now()))
+            ends(world, id, move |tx| record::give_up(tx, id, reason, counts, None, random(), UnixMillis::now()))
                 .await?;
         }
         Ok(())
@@ -262,7 +260,7 @@ pub async fn conclude(world: &World, attachment: &Attachment, remote: &Remote) -
         Remote::Known(known) => match &known.status {
             RemoteStatus::Approved if known.size == 0 || known.size == sent.size => {
                 crash::at(Point::FollowApproved);
-                world.journal.write(move |tx| record::approved(tx, id, now)).await?;
+                ends(world, id, move |tx| record::approved(tx, id, now)).await?;
                 crash::at(Point::FollowRecorded);
                 let (file, file_id) = (world.show(&attachment.path), attachment.file_id.as_ref().map(FileId::as_str));
                 tracing::info!(file, case = attachment.case.case_id(), file_id, "attached");
@@ -272,14 +270,14 @@ pub async fn conclude(world: &World, attachment: &Attachment, remote: &Remote) -
             // Approved with another size is not what we sent (invariant 7).
             RemoteStatus::Approved | RemoteStatus::Failed => {
                 crash::at(Point::FollowFailed);
-                world.journal.write(move |tx| record::failed(tx, id, now)).await?;
+                ends(world, id, move |tx| record::failed(tx, id, now)).await?;
                 tell("Connect ended it FAILED", ParkCode::Failed);
                 world.work.notify_one();
                 return Ok(true);
             }
             RemoteStatus::Rejected => {
                 crash::at(Point::FollowRejected);
-                world.journal.write(move |tx| record::rejected(tx, id, now)).await?;
+                ends(world, id, move |tx| record::rejected(tx, id, now)).await?;
                 tell("the scan ended REJECTED", ParkCode::Rejected);
                 return Ok(true);
             }
@@ -289,10 +287,28 @@ pub async fn conclude(world: &World, attachment: &Attachment, remote: &Remote) -
         Remote::Error { .. } | Remote::Missing => is_gone(world, attachment, now).await,
     };
     if gone {
-        world.journal.write(move |tx| record::vanished(tx, id, now)).await?;
+        ends(world, id, move |tx| record::vanished(tx, id, now)).await?;
         world.work.notify_one();
     }
     Ok(gone)
+}
+
+/// Records an end. What waited for it of a file that is gone, its mirror sees at its next look there.
+async fn ends(
+    world: &World,
+    id: AttachmentId,
+    end: impl FnOnce(&Tx<'_>) -> Result<(), JournalError> + Send + 'static,
+) -> Result<(), JournalError> {
+    let gone = world.journal.write(move |tx| {
+        end(tx)?;
+        Ok(tx.file_of(&tx.expect_attachment(id)?)?.filter(|row| row.absent_since.is_some()))
+    });
+    if let Some(row) = gone.await?
+        && let Some(mirror) = world.mirror(row.mirror)
+    {
+        mirror.bell.touch(row.path);
+    }
+    Ok(())
 }
 
 /// One odd answer proves nothing: after the listing grace a second operation must agree (SERVICE.md 2.6).

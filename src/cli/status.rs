@@ -299,7 +299,9 @@ fn look(view: &View, mirror: &Known, now: UnixMillis) -> Result<Mirror, JournalE
     }
     let policy = mirror.config.as_ref().map(|config| (config.delete, config.delete_grace));
     let next = match policy {
-        Some((DeletePolicy::Propagate, grace)) => view.next_absent_since(row.id)?.map(|since| since.plus(grace)),
+        Some((DeletePolicy::Propagate, grace)) => {
+            view.next_absent_since(row.id, UnixMillis(i64::MIN))?.map(|since| since.plus(grace))
+        }
         Some((DeletePolicy::Keep, _)) | None => None,
     };
     let grace = mirror.config.as_ref().map(|config| config.delete_grace);

@@ -35,15 +35,14 @@ struct Missing {
 }
 
 impl MirrorLoop {
-    /// Time until the first grace ends.
-    pub(super) async fn next_grace_end(&self) -> Result<Option<Duration>, JournalError> {
-        let rules = self.mirror.rules();
-        if !rules.propagate_deletes && !rules.ingest {
+    /// Time until the first grace ends, of those that had not ended at `looked`.
+    pub(super) async fn next_grace_end(&self, looked: UnixMillis) -> Result<Option<Duration>, JournalError> {
+        if !self.mirror.rules().propagate_deletes {
             return Ok(None);
         }
-        let id = self.mirror.id;
-        let since = self.ask(move |reader| reader.next_absent_since(id)).await?;
-        Ok(since.map(|since| since.plus(self.mirror.config.delete_grace).since(UnixMillis::now())))
+        let (id, grace) = (self.mirror.id, self.mirror.config.delete_grace);
+        let since = self.ask(move |reader| reader.next_absent_since(id, looked.minus(grace))).await?;
+        Ok(since.map(|since| since.plus(grace).since(UnixMillis::now())))
     }
 
     /// What is gone in a full pass: graces begin, and those that ended go together or not at all. `true` while

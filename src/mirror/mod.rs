@@ -319,6 +319,7 @@ impl MirrorLoop {
         }
         self.weigh_changes().await?;
         self.report_unlisted(&pass).await?;
+        let looked = UnixMillis::now();
         let due = self.weigh_absent(&root, &pass).await?;
         let (id, whole, now) = (self.mirror.id, pass.is_whole(), UnixMillis::now());
         self.world
@@ -336,8 +337,8 @@ impl MirrorLoop {
         let took = began.elapsed();
         tracing::debug!(mirror = %self.mirror.config.name, files = pass.files, took_ms = took.as_millis(), "full pass");
         let mut next = began + took + self.rest_after(took);
-        // A grace that ends sooner is confirmed sooner; deletes that are held wait for the ordinary pass.
-        if !due && let Some(end) = self.next_grace_end().await? {
+        // A grace that ends sooner is confirmed sooner; what did not go now waits for the ordinary pass.
+        if !due && let Some(end) = self.next_grace_end(looked).await? {
             next = next.min(Instant::now() + end.max(Duration::from_secs(1)).max(took));
         }
         self.next_pass = next;
@@ -530,14 +531,15 @@ impl MirrorLoop {
                 .collect::<Vec<_>>()
         });
         self.second_looks.extend(folders.await.unwrap_or_default().into_iter().map(|folder| (again, folder)));
+        let (looked, mut due) = (UnixMillis::now(), Vec::new());
         for batch in pass.absent.chunks(BATCH) {
             let batch = batch.iter().map(|path| Observation::absent(path.clone(), &self.mirror.config.scope)).collect();
-            // A grace may begin here; only a full pass ends it.
-            self.plan(batch).await?;
+            due.extend(self.plan(batch).await?);
         }
-        if !pass.absent.is_empty()
-            && let Some(end) = self.next_grace_end().await?
-        {
+        // A grace may begin here; only a full pass ends it.
+        let ended = (!due.is_empty() && !self.mirror.stops_deletes()).then_some(Duration::ZERO);
+        let ends = if pass.absent.is_empty() { None } else { self.next_grace_end(looked).await? };
+        if let Some(end) = ended.or(ends) {
             self.next_pass = self.next_pass.min(Instant::now() + end.max(Duration::from_secs(1)));
         }
         Ok(())

@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use crate::common::{Daemon, NOBODY, Stage, text, wait};
-use casedrop_sandbox::{LedgerFile, Op};
+use casedrop_sandbox::{FileStatus, LedgerFile, Op, Scan};
 
 /// Full passes every second, and a grace that is over at once.
 fn often() -> Stage {
@@ -420,4 +421,23 @@ fn a_folder_that_cannot_be_listed_is_shown_and_nothing_below_it_is_deleted() {
     );
     assert_eq!((stage.ours(), deletes(&stage)), (ours, 0));
     stage.assert_settled(daemon);
+}
+
+/// Its grace ends while the scan goes on: then the end of the scan is what its delete waits for, not the next full pass.
+#[test]
+fn what_is_removed_while_it_is_scanned_goes_when_the_scan_has_ended() {
+    for status in [FileStatus::Approved, FileStatus::Rejected, FileStatus::Failed] {
+        let mut stage = Stage::new();
+        stage.mirror = stage.mirror.replace("\"1s\"\ndelete_budget", "\"0s\"\ndelete_budget");
+        stage.mirror.push_str("rescan = \"1h\"\n");
+        stage.sandbox.set_scan(Scan::after(Duration::from_secs(3600)));
+        stage.write("a.txt", "a");
+        let daemon = stage.daemon();
+        daemon.wait_ready();
+        wait("it is scanned", || stage.verdict("a.txt") == "scanning", || daemon.log());
+        fs::remove_file(stage.path("a.txt")).unwrap();
+        wait("it is seen to be gone", || stage.verdict("a.txt") == "deleting", || daemon.log());
+        stage.sandbox.set_file_status(&stage.ours()[0].file_id, status);
+        wait("it is gone at Connect", || stage.verdict("a.txt") == "-" && stage.ours().is_empty(), || daemon.log());
+    }
 }

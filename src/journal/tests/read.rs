@@ -114,7 +114,7 @@ fn absent_files_are_found_by_time_and_by_content() {
     let (journal, mirror) = with_mirror(&db(&dir));
     journal
         .write_blocking(move |tx| {
-            assert_eq!(tx.next_absent_since(mirror)?, None);
+            assert_eq!(tx.next_absent_since(mirror, at(0))?, None);
             let reach = |tx: &Tx<'_>, name: &str, n: u32, to: Stage| -> Result<(), JournalError> {
                 let id = plan(tx, mirror, name, n)?;
                 let course = [Stage::Started, Stage::Stored, Stage::Completed, Stage::Approved, Stage::Deleting];
@@ -130,7 +130,7 @@ fn absent_files_are_found_by_time_and_by_content() {
                 tx.put_file(&file)?;
                 reach(tx, name, 1, Stage::Approved)?;
             }
-            // Announced, or with a scan that has not ended: the end of a grace changes nothing.
+            // Announced: the end of a grace changes nothing. One with a scan that has not ended is like the others.
             for (name, stages) in [
                 ("sent", &[Stage::Deleting][..]),
                 ("scanned", &[Stage::Completed]),
@@ -146,13 +146,17 @@ fn absent_files_are_found_by_time_and_by_content() {
             let mut kept = row(mirror, "kept", Verdict::Attached);
             (kept.absent_since, kept.hash) = (Some(at(1)), Some(hash(9)));
             tx.put_file(&kept)?;
-            assert_eq!((tx.next_absent_since(mirror)?, tx.waiting_deletes(mirror)?), (Some(at(10)), 5));
+            assert_eq!((tx.next_absent_since(mirror, at(2))?, tx.waiting_deletes(mirror)?), (Some(at(10)), 5));
+            assert_eq!(
+                (tx.next_absent_since(mirror, at(1))?, tx.next_absent_since(mirror, at(20))?),
+                (Some(at(2)), None)
+            );
             assert_eq!((tx.unannounced_deletes(mirror)?, tx.older_present(mirror, at(2))?), ((3, Some(at(2))), 1));
             // What was delivered in a mode that has ended is not what is there now.
-            for name in ["early", "both", "here"] {
+            for name in ["early", "both", "scanned", "here"] {
                 tx.close_attachments(mirror, &path(name), None, at(3))?;
             }
-            assert_eq!(tx.next_absent_since(mirror)?, Some(at(20)));
+            assert_eq!(tx.next_absent_since(mirror, at(0))?, Some(at(20)));
             assert_eq!((tx.unannounced_deletes(mirror)?, tx.older_present(mirror, at(2))?), ((1, Some(at(20))), 0));
             let version = Version { size: 10, hash: hash(1) };
             assert_eq!(named(&tx.absent_with_hash(mirror, &version, 10)?), ["early", "late"]);
@@ -340,7 +344,7 @@ fn ask_all(view: &View, mirror: MirrorId) -> Result<(), JournalError> {
     view.delete_turn(mirror, Some(&case()), at(1), &|_| true)?;
     view.next_queued_due()?;
     view.absent_with_hash(mirror, &Version { size: 1, hash: hash(1) }, 1)?;
-    view.next_absent_since(mirror)?;
+    view.next_absent_since(mirror, at(0))?;
     view.waiting_deletes(mirror)?;
     view.unannounced_deletes(mirror)?;
     view.older_present(mirror, at(1))?;

@@ -170,17 +170,15 @@ impl View {
         )
     }
 
-    /// Since when the longest absent file of the mirror is absent whose delete the end of its grace may announce: nothing
-    /// keeps it, and nothing of it is being scanned.
-    pub fn next_absent_since(&self, mirror: MirrorId) -> Result<Option<UnixMillis>, JournalError> {
+    /// Since when the longest absent file of the mirror is absent whose delete is not announced yet and that nothing keeps,
+    /// of those that went after `after`.
+    pub fn next_absent_since(&self, mirror: MirrorId, after: UnixMillis) -> Result<Option<UnixMillis>, JournalError> {
         self.total(
-            "SELECT min(absent_since) FROM file
-             WHERE mirror = ?1 AND absent_since IS NOT NULL AND verdict = 'deleting'
+            "SELECT min(absent_since) FROM file WHERE mirror = ?1 AND absent_since > ?2 AND verdict = 'deleting'
                  AND EXISTS (SELECT 1 FROM attachment WHERE attachment.mirror = file.mirror
-                     AND attachment.path = file.path AND stage = 'approved' AND closed_at IS NULL)
-                 AND NOT EXISTS (SELECT 1 FROM attachment WHERE attachment.mirror = file.mirror
-                     AND attachment.path = file.path AND stage = 'completed' AND closed_at IS NULL)",
-            [mirror],
+                     AND attachment.path = file.path AND (stage = 'approved' OR stage = 'completed')
+                     AND closed_at IS NULL)",
+            (mirror, after),
             |row| row.get(0),
         )
     }
