@@ -104,6 +104,7 @@ pub struct Course {
 /// life: the clean-up of an earlier one may go on.
 pub fn course(events: &[Event], own: impl Fn(&Event) -> bool) -> Course {
     let mut course = Course { end: End::Waiting, detail: None, decided_by: None, attached_by: None };
+    let mut was_visible = false;
     for event in events.iter().filter(|event| own(event)) {
         let text = |key: &str| event.detail.get(key).and_then(|value| value.as_str()).map(ToOwned::to_owned);
         let visible = matches!(course.end, End::Attached | End::Left);
@@ -119,10 +120,10 @@ pub fn course(events: &[Event], own: impl Fn(&Event) -> bool) -> Course {
             EventKind::Quarantined => (End::Quarantined, text("code")),
             EventKind::Left => (if visible { End::Left } else { End::Gone }, None),
             // By hand, where it was missing at Connect too.
-            EventKind::Forgotten if course.attached_by.is_some() => (End::Deleted, None),
+            EventKind::Forgotten if was_visible => (End::Deleted, None),
             EventKind::Forgotten => (End::Gone, None),
-            // It was parked for what a comparison found, or for what the disk showed.
-            EventKind::Unchanged if course.end == End::Parked => (End::Attached, None),
+            // What is attached is what the file holds, again or still.
+            EventKind::Unchanged => (End::Attached, None),
             EventKind::MovedAway => (End::Moved, text("to")),
             EventKind::Deleted if text("text").as_deref() == Some(ABSENT) => (End::Deleted, None),
             _ => continue,
@@ -130,6 +131,7 @@ pub fn course(events: &[Event], own: impl Fn(&Event) -> bool) -> Course {
         if event.kind == EventKind::Attached {
             course.attached_by = Some(event.id);
         }
+        was_visible |= end == End::Attached;
         (course.end, course.detail, course.decided_by) = (end, detail, Some(event.id));
     }
     course
@@ -174,7 +176,7 @@ mod tests {
             (vec![(MovedAway, json!({"to": "b"}))], End::Moved, Some("b")),
             (vec![(Parked, json!({"code": "missing-remotely"})), (Forgotten, none())], End::Deleted, None),
             (vec![(Parked, json!({"code": "unreadable"})), (Unchanged, none())], End::Attached, None),
-            (vec![(Queued, none()), (Unchanged, none())], End::Waiting, None),
+            (vec![(Queued, none()), (Unchanged, none())], End::Attached, None),
             (vec![(Queued, none())], End::Waiting, None),
             (vec![(Queued, none()), (Parked, json!({"code": "rejected"}))], End::Parked, Some("rejected")),
         ] {
@@ -199,6 +201,7 @@ mod tests {
                 Some("empty-file"),
             ),
             (vec![(Seen, none()), (Moved, none())], End::Attached, None),
+            (vec![(Seen, none()), (Moved, none()), (Forgotten, none())], End::Deleted, None),
         ] {
             let course = course(&events(&all), |_| true);
             assert_eq!((course.end, course.detail.as_deref()), (end, detail), "{all:?}");

@@ -163,6 +163,7 @@ fn apply(
         }
         Step::Refresh { stat, hash, verdict } => {
             let mut row = row();
+            let was_here = row.absent_since.is_none();
             returned(tx, &mut row, now)?;
             if *verdict == Verdict::Attached {
                 give_up_unfinished(tx, &view.attachments, "the file is what is attached", now)?;
@@ -173,8 +174,9 @@ fn apply(
                 }
                 (row.attempt, row.next_attempt) = (0, None);
             }
-            let seen_anew = !row.stat.same_content_as(stat) || matches!(row.verdict, Verdict::Parked(_));
-            if *verdict == Verdict::Attached && row.hash == *hash && seen_anew {
+            let looked_at = row.hash == *hash && !row.stat.same_content_as(stat);
+            let again = was_here && !matches!(row.verdict, Verdict::Attached | Verdict::Scanning);
+            if *verdict == Verdict::Attached && (looked_at || again) {
                 note(tx, now, of, None, EventKind::Unchanged, json!({ "text": "same content, nothing to do" }))?;
             }
             row.stat = *stat;

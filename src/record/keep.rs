@@ -34,7 +34,12 @@ pub fn keep(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, now: UnixMillis) -> R
         return Ok(Kept::NotWaiting);
     }
     let attachments = tx.attachments_of(mirror, path)?;
-    if row.verdict == plan::kept_verdict(&attachments) && attachments.iter().any(is_live) {
+    let stays = match row.verdict {
+        Verdict::Attached | Verdict::Scanning => true,
+        Verdict::Parked(code) => code != ParkCode::Unseen && attachments.iter().any(is_live),
+        _ => false,
+    };
+    if stays {
         if !row.kept {
             // So far by the policy, which may change.
             by_hand(tx, row, "the policy keeps it, and a person too", now)?;

@@ -191,7 +191,11 @@ fn forget_missing(tx: &Tx<'_>, mut attachment: Attachment, difference: &Differen
     super::deleted(tx, attachment.id, true, None, now)?;
     // What waits to be deleted beside it needs no row.
     let lives = |a: &Attachment| a.stage == Stage::Approved || a.stage.is_under_way();
-    if !tx.attachments_of(of.0, of.1)?.iter().any(lives) {
+    let mut rest = tx.attachments_of(of.0, of.1)?;
+    if !rest.iter().any(lives) {
+        for refused in rest.iter_mut().filter(|a| a.stage.is_refused()) {
+            announce_delete(tx, refused, plan::REFUSED_AND_GONE, now)?;
+        }
         tx.remove_file(of.0, of.1)?;
     }
     Ok(true)

@@ -321,10 +321,9 @@ fn what_is_gone_here_and_wrong_there_does_not_count_as_attached() {
             assert_eq!(w.tx.deletes_since(w.mirror, at(0))?, 0, "it costs no budget");
             assert!(matches!(w.show(path, 1, 7)?, Step::Queue { .. }), "a new file");
         }
-        // Also beside a refused record that waits to be deleted, and it was attached once.
+        // Also beside a refused record, which is cleaned up, and it was attached once.
         let refused = w.bring("h", 2, Stage::Rejected)?;
         let id = w.bring("h", 3, Stage::Approved)?;
-        announce_delete(w.tx, &mut w.attachment(refused)?, "rejected", w.now())?;
         find(w, id, MISSING)?;
         w.look("h", &Seen::Absent, false)?;
         let difference = w.tx.differences_on(w.mirror, &case())?.remove(0);
@@ -347,6 +346,14 @@ fn what_is_gone_and_wrong_at_connect_is_kept_by_hand_too() {
         w.pass(GRACE_MS);
         assert_eq!((w.absent("f")?, w.verdict("f")?.as_str()), (Step::Nothing, "parked(altered-remotely)"));
         assert!(w.tx.file(w.mirror, &rel("f"))?.is_some_and(|row| row.kept));
+        // The scan has ended, and no pass has looked since.
+        let scanned = w.bring("g", 2, Stage::Completed)?;
+        w.look("g", &Seen::Absent, false)?;
+        approved(w.tx, scanned, w.now())?;
+        assert_eq!(w.verdict("g")?, "scanning");
+        assert_eq!(keep(w.tx, w.mirror, &rel("g"), w.now())?, Kept::Already);
+        assert_eq!((w.absent("g")?, w.verdict("g")?.as_str()), (Step::Keep, "attached"));
+        assert!(w.tx.file(w.mirror, &rel("g"))?.is_some_and(|row| row.kept));
         Ok(())
     });
 }
