@@ -311,10 +311,7 @@ fn apply(
             for attachment in view.attachments.iter().filter(|a| a.stage.is_under_way()) {
                 abandon(tx, &mut attachment.clone(), "the file is gone", now)?;
             }
-            // A refused record has no content and nobody sees it, but it may count to the files of its case.
-            for attachment in view.attachments.iter().filter(|a| a.stage.is_refused()) {
-                announce_delete(tx, &mut attachment.clone(), plan::REFUSED_AND_GONE, now)?;
-            }
+            clean_up(tx, &mut view.attachments.clone(), plan::REFUSED_AND_GONE, now)?;
             note(
                 tx,
                 now,
@@ -365,10 +362,16 @@ fn end_life(
     for attachment in view.attachments.iter().filter(|a| a.stage.is_under_way() && a.stage != Stage::Completed) {
         abandon(tx, &mut attachment.clone(), text, now)?;
     }
+    clean_up(tx, &mut view.attachments.clone(), plan::REFUSED_AND_GONE, now)?;
     note(tx, now, of, view.approved().map(|a| a.id), kind, json!({ "text": text }))?;
     tx.close_attachments(of.0, of.1, None, now)?;
     handover::forgotten(tx, of.0, of.1, now)?;
     tx.remove_file(of.0, of.1).map(drop)
+}
+
+/// Of a file that is gone: a refused record has no content and nobody sees it, but it may count to the files of its case.
+pub(super) fn clean_up(tx: &Tx<'_>, all: &mut [Attachment], reason: &str, now: UnixMillis) -> Result<()> {
+    all.iter_mut().filter(|a| a.stage.is_refused()).try_for_each(|a| announce_delete(tx, a, reason, now))
 }
 
 /// Sets the due deletes of one file on their way, with the evidence in the audit trail. The caller holds the

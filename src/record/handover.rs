@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::disk::missing;
-use super::{Result, announce_delete, note, set_verdict};
+use super::disk::{clean_up, missing};
+use super::{Result, note, set_verdict};
 use crate::core::handover::{self, Due, Policy};
 use crate::core::model::{
     Attachment, EventKind, FileRow, Handover, HandoverId, HandoverKind, HandoverState, MirrorId, Verdict,
@@ -168,10 +168,7 @@ pub fn done(tx: &Tx<'_>, id: HandoverId, with: &[RelPath], doubt: Option<&str>, 
         tx.remove_file(h.mirror, path)?;
     }
     if h.kind == HandoverKind::Quarantine {
-        // A refused record has no content and nobody sees it, but it may count to the files of its case.
-        for mut attachment in tx.attachments_of(h.mirror, &h.path)?.into_iter().filter(|a| a.stage.is_refused()) {
-            announce_delete(tx, &mut attachment, "refused, and its file is in quarantine", now)?;
-        }
+        clean_up(tx, &mut tx.attachments_of(h.mirror, &h.path)?, "refused, and its file is in quarantine", now)?;
     }
     tx.close_attachments(h.mirror, &h.path, h.attachment, now)?;
     let Some(mut row) = tx.file(h.mirror, &h.path)? else { return Ok(false) };
@@ -261,8 +258,15 @@ pub fn cancelled(tx: &Tx<'_>, id: HandoverId, why: &str, remains: Remains, now: 
     if matches!(remains, Remains::Changed | Remains::Doubtful) {
         let detail = json!({ "text": why, "handover": h.kind });
         note(tx, now, (h.mirror, &h.path), h.attachment, EventKind::HandoverFailed, detail)?;
-        if matches!(row.verdict, Verdict::Attached | Verdict::Parked(_)) {
+        let said_of_it = match row.verdict {
+            Verdict::Attached | Verdict::Parked(_) => true,
+            // A person had it tried again while it was to go.
+            Verdict::Queued | Verdict::Uploading | Verdict::Scanning => remains == Remains::Doubtful,
+            _ => false,
+        };
+        if said_of_it {
             set_verdict(&mut row, Verdict::Settling, None, now);
+            row.next_attempt = None;
         }
     }
     match remains {

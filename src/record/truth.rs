@@ -193,9 +193,7 @@ fn forget_missing(tx: &Tx<'_>, mut attachment: Attachment, difference: &Differen
     let lives = |a: &Attachment| a.stage == Stage::Approved || a.stage.is_under_way();
     let mut rest = tx.attachments_of(of.0, of.1)?;
     if !rest.iter().any(lives) {
-        for refused in rest.iter_mut().filter(|a| a.stage.is_refused()) {
-            announce_delete(tx, refused, plan::REFUSED_AND_GONE, now)?;
-        }
+        super::disk::clean_up(tx, &mut rest, plan::REFUSED_AND_GONE, now)?;
         tx.remove_file(of.0, of.1)?;
     }
     Ok(true)

@@ -189,6 +189,26 @@ fn what_stands_at_the_path_after_a_doubtful_hand_over_replaces_nothing_unless_it
             cancelled(w.tx, begun(w, "h")?.handover.id, "why", remains, w.now())?;
             let step = at_path(w, "h", &Seen::Present(same, Content::Unread))?;
             assert_eq!(matches!(step, Step::Settle { .. }), remains != Remains::Gone, "{remains:?}: {step:?}");
+
+            // Tried again by hand while it was to go to quarantine, at any point of the try.
+            for (path, to) in [("i", None), ("j", Some(Stage::Started)), ("k", Some(Stage::Completed))] {
+                let refused = w.bring(path, 3, Stage::Rejected)?;
+                let handover = begun(w, path)?.handover.id;
+                assert!(retry(w.tx, w.mirror, &rel(path), w.now())?);
+                let tried = if to.is_some() { Some(w.attempt(path)?.id) } else { None };
+                if let (Some(id), Some(to)) = (tried, to) {
+                    w.go(id, to)?;
+                }
+                cancelled(w.tx, handover, "why", remains, w.now())?;
+                arrive(w, path, Stat { inode: 9, ..stat(4, 78) }, 4)?;
+                if let Some(id) = tried {
+                    rejected(w.tx, id, w.now())?;
+                }
+                let new = w.attempt(path)?.id;
+                w.go(new, Stage::Approved)?;
+                assert_eq!((w.verdict(path)?.as_str(), w.stage(new)?), ("attached", Stage::Approved), "{remains:?}");
+                assert!(!w.stage(refused)?.stands());
+            }
             Ok(())
         });
     }
