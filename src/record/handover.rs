@@ -172,7 +172,9 @@ pub fn done(tx: &Tx<'_>, id: HandoverId, with: &[RelPath], doubt: Option<&str>, 
     }
     tx.close_attachments(h.mirror, &h.path, h.attachment, now)?;
     let Some(mut row) = tx.file(h.mirror, &h.path)? else { return Ok(false) };
-    if row.stat.same_content_as(&h.stat) && matches!(row.verdict, Verdict::Attached | Verdict::Parked(_)) {
+    // Queued: tried again by hand meanwhile.
+    let is_done_with = matches!(row.verdict, Verdict::Attached | Verdict::Parked(_) | Verdict::Queued);
+    if row.stat.same_content_as(&h.stat) && is_done_with {
         tx.close_attachments(h.mirror, &h.path, None, now)?;
         tx.remove_file(h.mirror, &h.path)?;
         return Ok(true);

@@ -108,6 +108,9 @@ pub fn keep_all(tx: &Tx<'_>, mirror: MirrorId, ingest: bool, now: UnixMillis) ->
         kept += 1;
         if ingest {
             // The next pass ends it: what is delivered stays, whatever becomes of its file.
+            if let Some(stays) = attachments.iter().rfind(|a| is_live(a)) {
+                tells_of(&mut row, stays);
+            }
             set_verdict(&mut row, plan::kept_verdict(&attachments), None, now);
             tx.put_file(&row)?;
         } else {

@@ -65,6 +65,8 @@ enum Step {
     Restart,
     Suspend(u64),
     Clock(i64),
+    /// A person has all that waits tried again.
+    Retry,
 }
 
 fn steps(seed: u64) -> Vec<Step> {
@@ -84,7 +86,7 @@ fn steps(seed: u64) -> Vec<Step> {
 
 fn step(dice: &mut Dice) -> Step {
     const DAY_MS: i64 = 86_400_000;
-    match dice.below(40) {
+    match dice.below(42) {
         0..=14 => Step::User { deed: inbox::deed(dice), noticed: !dice.one_in(3) },
         15..=20 => Step::Race { calls: 1 + dice.below(60), deed: inbox::race(dice) },
         21..=22 => Step::Network(course::weather(dice)),
@@ -102,8 +104,13 @@ fn step(dice: &mut Dice) -> Step {
         36 => Step::KillNow,
         37 => Step::Restart,
         38 => Step::Suspend(3_600_000 + dice.below(60_000)),
+        39..=40 => Step::Retry,
         _ => Step::Clock(*dice.pick(&[0, 0, -DAY_MS, DAY_MS, -1_000, 120_000])),
     }
+}
+
+fn retry() -> Request {
+    Request::Retry { mirror: "m".to_owned(), paths: Vec::new() }
 }
 
 /// What one seed came to.
@@ -228,6 +235,7 @@ impl Sim {
                             std::future::pending::<()>().await;
                         }
                         Step::Restart => return Ok(()),
+                        Step::Retry => self.ask(process, &retry()).await,
                         step => self.take(step, process),
                     }
                 }
@@ -355,7 +363,7 @@ impl Sim {
             Step::KillMoving(nth) => host.kill_at_step(*nth),
             Step::Suspend(ms) => host.pass(Duration::from_millis(*ms)),
             Step::Clock(offset) => host.set_wall_offset(*offset),
-            Step::Pass(_) | Step::KillNow | Step::Restart => {}
+            Step::Pass(_) | Step::KillNow | Step::Restart | Step::Retry => {}
         }
     }
 
@@ -380,8 +388,7 @@ impl Sim {
                 let world = &process.engine.world;
                 let held = &world.mirrors[0];
                 if waited.as_secs() == 100 {
-                    let retry = Request::Retry { mirror: "m".to_owned(), paths: Vec::new() };
-                    self.ask(process, &retry).await;
+                    self.ask(process, &retry()).await;
                 }
                 if waited.as_secs().is_multiple_of(100) && held.holds().iter().any(|hold| hold.code != HoldCode::Auth) {
                     self.ask(process, &process.release(0)).await;

@@ -423,6 +423,23 @@ fn a_folder_that_cannot_be_listed_is_shown_and_nothing_below_it_is_deleted() {
     stage.assert_settled(daemon);
 }
 
+#[test]
+fn without_a_grace_a_delete_waits_for_a_second_look_and_not_for_the_next_full_pass() {
+    let mut stage = Stage::new();
+    stage.mirror = stage.mirror.replace("\"1s\"\ndelete_budget", "\"0s\"\ndelete_budget");
+    stage.mirror.push_str("rescan = \"1h\"\n");
+    let known = names(8);
+    attach(&stage, &known);
+    let daemon = stage.daemon();
+    daemon.wait_ready();
+    for path in &known {
+        wait("it is attached", || stage.verdict(path) == "attached", || daemon.log());
+        fs::remove_file(stage.path(path)).unwrap();
+        wait("it is gone at Connect", || stage.verdict(path) == "-", || daemon.log());
+    }
+    assert_eq!(stage.ours(), []);
+}
+
 /// Its grace ends while the scan goes on: then the end of the scan is what its delete waits for, not the next full pass.
 #[test]
 fn what_is_removed_while_it_is_scanned_goes_when_the_scan_has_ended() {

@@ -146,9 +146,9 @@ fn absent_files_are_found_by_time_and_by_content() {
             let mut kept = row(mirror, "kept", Verdict::Attached);
             (kept.absent_since, kept.hash) = (Some(at(1)), Some(hash(9)));
             tx.put_file(&kept)?;
-            assert_eq!((tx.next_absent_since(mirror, at(2))?, tx.waiting_deletes(mirror)?), (Some(at(10)), 5));
+            assert_eq!((tx.next_absent_since(mirror, at(3))?, tx.waiting_deletes(mirror)?), (Some(at(10)), 5));
             assert_eq!(
-                (tx.next_absent_since(mirror, at(1))?, tx.next_absent_since(mirror, at(20))?),
+                (tx.next_absent_since(mirror, at(2))?, tx.next_absent_since(mirror, at(21))?),
                 (Some(at(2)), None)
             );
             assert_eq!((tx.unannounced_deletes(mirror)?, tx.older_present(mirror, at(2))?), ((3, Some(at(2))), 1));

@@ -171,14 +171,14 @@ impl View {
     }
 
     /// Since when the longest absent file of the mirror is absent whose delete is not announced yet and that nothing keeps,
-    /// of those that went after `after`.
-    pub fn next_absent_since(&self, mirror: MirrorId, after: UnixMillis) -> Result<Option<UnixMillis>, JournalError> {
+    /// of those that went at `from` or later.
+    pub fn next_absent_since(&self, mirror: MirrorId, from: UnixMillis) -> Result<Option<UnixMillis>, JournalError> {
         self.total(
-            "SELECT min(absent_since) FROM file WHERE mirror = ?1 AND absent_since > ?2 AND verdict = 'deleting'
+            "SELECT min(absent_since) FROM file WHERE mirror = ?1 AND absent_since >= ?2 AND verdict = 'deleting'
                  AND EXISTS (SELECT 1 FROM attachment WHERE attachment.mirror = file.mirror
                      AND attachment.path = file.path AND (stage = 'approved' OR stage = 'completed')
                      AND closed_at IS NULL)",
-            (mirror, after),
+            (mirror, from),
             |row| row.get(0),
         )
     }

@@ -161,6 +161,18 @@ fn a_step_of_the_clock_puts_no_hand_over_off_whichever_clock_its_next_try_was_se
 }
 
 #[test]
+fn what_was_tried_again_while_it_went_to_quarantine_is_done_with() {
+    on_journal(|w| {
+        w.bring("f", 3, Stage::Rejected)?;
+        let handover = begun(w, "f")?.handover.id;
+        assert!(retry(w.tx, w.mirror, &rel("f"), w.now())?);
+        assert!(done(w.tx, handover, &[], None, w.now())?);
+        assert_eq!(w.verdict("f")?, "no row");
+        Ok(())
+    });
+}
+
+#[test]
 fn what_stands_at_the_path_after_a_doubtful_hand_over_replaces_nothing_unless_it_is_the_file_itself() {
     for (remains, replaced) in [(Remains::Changed, true), (Remains::Doubtful, false), (Remains::Gone, false)] {
         on_journal(move |w| {
@@ -190,25 +202,18 @@ fn what_stands_at_the_path_after_a_doubtful_hand_over_replaces_nothing_unless_it
             let step = at_path(w, "h", &Seen::Present(same, Content::Unread))?;
             assert_eq!(matches!(step, Step::Settle { .. }), remains != Remains::Gone, "{remains:?}: {step:?}");
 
-            // Tried again by hand while it was to go to quarantine, at any point of the try.
-            for (path, to) in [("i", None), ("j", Some(Stage::Started)), ("k", Some(Stage::Completed))] {
-                let refused = w.bring(path, 3, Stage::Rejected)?;
-                let handover = begun(w, path)?.handover.id;
-                assert!(retry(w.tx, w.mirror, &rel(path), w.now())?);
-                let tried = if to.is_some() { Some(w.attempt(path)?.id) } else { None };
-                if let (Some(id), Some(to)) = (tried, to) {
-                    w.go(id, to)?;
-                }
-                cancelled(w.tx, handover, "why", remains, w.now())?;
-                arrive(w, path, Stat { inode: 9, ..stat(4, 78) }, 4)?;
-                if let Some(id) = tried {
-                    rejected(w.tx, id, w.now())?;
-                }
-                let new = w.attempt(path)?.id;
-                w.go(new, Stage::Approved)?;
-                assert_eq!((w.verdict(path)?.as_str(), w.stage(new)?), ("attached", Stage::Approved), "{remains:?}");
-                assert!(!w.stage(refused)?.stands());
-            }
+            // Tried again by hand while it goes to quarantine: the end of that tells what there is to try.
+            let refused = w.bring("i", 3, Stage::Rejected)?;
+            let handover = begun(w, "i")?.handover.id;
+            assert!(retry(w.tx, w.mirror, &rel("i"), w.now())?);
+            let stat = w.row("i")?.unwrap().stat;
+            assert!(matches!(w.begin("i", &stat)?, Begun::NotNow));
+            cancelled(w.tx, handover, "why", remains, w.now())?;
+            arrive(w, "i", Stat { inode: 9, ..self::stat(4, 78) }, 4)?;
+            let new = w.attempt("i")?.id;
+            w.go(new, Stage::Approved)?;
+            assert_eq!((w.verdict("i")?.as_str(), w.stage(new)?), ("attached", Stage::Approved), "{remains:?}");
+            assert!(!w.stage(refused)?.stands(), "{remains:?}");
             Ok(())
         });
     }

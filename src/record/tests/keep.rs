@@ -291,6 +291,14 @@ fn a_mirror_that_only_delivers_calls_back_too() {
         assert_eq!((w.stage(id)?, w.verdict("f")?.as_str()), (Stage::Approved, "attached"));
         assert!(w.events("f")?.iter().any(|e| e.kind == EventKind::Kept && e.attachment == Some(id)));
         assert_eq!(keep_all(w.tx, w.mirror, true, w.now())?, 0);
+        // One whose last content was never read.
+        let id = w.bring("g", 2, Stage::Approved)?;
+        w.absent("g")?;
+        let mut row = w.row("g")?.unwrap();
+        row.hash = None;
+        w.tx.put_file(&row)?;
+        assert_eq!(keep_all(w.tx, w.mirror, true, w.now())?, 1);
+        assert_eq!((w.stage(id)?, w.verdict("g")?.as_str()), (Stage::Approved, "attached"));
         Ok(())
     });
 }
