@@ -403,7 +403,12 @@ fn standing(known: &Known, version: Option<Version>, target: &Target) -> Option<
             _ => Some(Verdict::Uploading),
         };
     }
-    let retried = known.row.as_ref().is_some_and(|row| row.verdict == Verdict::Queued);
+    // Also where it was touched between the retry and the try.
+    let retried = known.row.as_ref().is_some_and(|row| match row.verdict {
+        Verdict::Queued => true,
+        Verdict::Settling => row.next_attempt.is_some(),
+        _ => false,
+    });
     if let Some(approved) = approved {
         // Found wrong at Connect: a person's turn, until the file changes or is retried.
         return match approved.found_wrong() {

@@ -268,7 +268,6 @@ pub fn cancelled(tx: &Tx<'_>, id: HandoverId, why: &str, remains: Remains, now: 
         };
         if said_of_it {
             set_verdict(&mut row, Verdict::Settling, None, now);
-            row.next_attempt = None;
         }
     }
     match remains {

@@ -214,6 +214,14 @@ fn what_stands_at_the_path_after_a_doubtful_hand_over_replaces_nothing_unless_it
             w.go(new, Stage::Approved)?;
             assert_eq!((w.verdict("i")?.as_str(), w.stage(new)?), ("attached", Stage::Approved), "{remains:?}");
             assert!(!w.stage(refused)?.stands(), "{remains:?}");
+            // The same file still: what was asked for is done.
+            w.bring("j", 3, Stage::Rejected)?;
+            let (handover, stat) = (begun(w, "j")?.handover.id, w.row("j")?.unwrap().stat);
+            assert!(retry(w.tx, w.mirror, &rel("j"), w.now())?);
+            cancelled(w.tx, handover, "why", remains, w.now())?;
+            at_path(w, "j", &Seen::Present(stat, Content::Unread))?;
+            at_path(w, "j", &Seen::Present(stat, Content::Read(hash(3))))?;
+            assert_eq!(w.verdict("j")?, "queued", "{remains:?}");
             Ok(())
         });
     }

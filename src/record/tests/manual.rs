@@ -195,3 +195,23 @@ fn a_file_that_vanished_before_anything_was_visible_is_forgotten_with_its_clean_
         Ok(())
     });
 }
+
+/// Touched, or on a disk that has another number by now, before the try was made: it is tried all the same.
+#[test]
+fn a_retry_counts_until_it_is_made() {
+    on_journal(|w| {
+        w.bring("f", 1, Stage::Rejected)?;
+        assert!(matches!(w.show("f", 1, 5)?, Step::Refresh { verdict: Verdict::Parked(_), .. }));
+        assert!(retry(w.tx, w.mirror, &rel("f"), w.now())?);
+        recover(w.tx, w.now())?;
+        for touch in [6, 7] {
+            assert!(matches!(w.show("f", 1, touch)?, Step::Queue { .. }));
+        }
+        let again = w.attempt("f")?.id;
+        w.go(again, Stage::Rejected)?;
+        // Once: another touch sends nothing.
+        assert!(matches!(w.show("f", 1, 8)?, Step::Refresh { verdict: Verdict::Parked(_), .. }));
+        assert_eq!(w.row("f")?.unwrap().next_attempt, None);
+        Ok(())
+    });
+}
