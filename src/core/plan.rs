@@ -406,7 +406,7 @@ fn standing(known: &Known, version: Option<Version>, target: &Target) -> Option<
     // Also where it was touched between the retry and the try.
     let retried = known.row.as_ref().is_some_and(|row| match row.verdict {
         Verdict::Queued => true,
-        Verdict::Settling => row.next_attempt.is_some(),
+        Verdict::Settling => row.next_attempt.is_some() && row.hash.is_none_or(|hash| hash == version.hash),
         _ => false,
     });
     if let Some(approved) = approved {

@@ -84,6 +84,9 @@ async fn send(
         let Ok(routed) = of.route(tx, &wanted, &named)? else {
             return Ok(Ok((Begun::Changed, false)));
         };
+        if record::is_leaving(tx, of.id, &wanted, now)? {
+            return Ok(Ok((Begun::NotNow, false)));
+        }
         let bytes = converted.map_or(stat.size, |version| version.size);
         if let Some(refusal) = record::preflight(tx, (of.id, &wanted), &routed.target, bytes, &limits, now)? {
             return Ok(Err(refusal));

@@ -8,8 +8,7 @@ use super::ending::sweep_found;
 use super::{MOST_FAILED_ATTEMPTS, Result, abandon, event, remember, set_verdict, try_event};
 use crate::aws::{Failure, Next};
 use crate::core::model::{
-    Attachment, AttachmentId, EventKind, Extras, FileRow, Handover, HandoverState, MirrorId, ParkCode, Stage, Stat,
-    Verdict, Version,
+    Attachment, AttachmentId, EventKind, Extras, FileRow, MirrorId, ParkCode, Stage, Stat, Verdict, Version,
 };
 use crate::core::plan::Target;
 use crate::core::{naming, retry};
@@ -74,13 +73,6 @@ pub fn begin_converted(
     let (Verdict::Queued, Some(version), None, true) = (&row.verdict, row.version(), row.absent_since, due) else {
         return Ok(Begun::NotNow);
     };
-    let moving = |open: &Handover| open.state == HandoverState::Moving;
-    if tx.open_handover(mirror, path)?.as_ref().is_some_and(moving) {
-        // Tried again by hand while it leaves: its end tells what there is to try.
-        row.next_attempt = Some(now.plus(BUSY_PAUSE));
-        tx.put_file(&row)?;
-        return Ok(Begun::NotNow);
-    }
     if !row.stat.same_content_as(stat) {
         return Ok(Begun::Changed);
     }

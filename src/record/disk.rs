@@ -205,7 +205,7 @@ fn apply(
             row.stat = *stat;
             row.hash = Some(*hash);
             row.comes_back();
-            row.next_attempt = Some(now);
+            row.next_attempt = (!same_target).then_some(now);
             let verdict = if *same_target { Verdict::Attached } else { Verdict::Queued };
             set_verdict(&mut row, verdict, None, now);
             // As it was to be sent from there; back and forth between two looks is no upload.

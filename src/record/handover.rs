@@ -10,13 +10,16 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::disk::{clean_up, missing};
-use super::{Result, note, set_verdict};
+use super::{Result, abandon, note, set_verdict};
 use crate::core::handover::{self, Due, Policy};
 use crate::core::model::{
-    Attachment, EventKind, FileRow, Handover, HandoverId, HandoverKind, HandoverState, MirrorId, Verdict,
+    Attachment, EventKind, FileRow, Handover, HandoverId, HandoverKind, HandoverState, MirrorId, Stage, Verdict,
 };
 use crate::journal::{Tx, View};
 use crate::types::{RelPath, UnixMillis};
+
+/// How long a queued file rests whose hand-over has not ended; its end ends the rest, too.
+const LEAVING_PAUSE: Duration = Duration::from_secs(600);
 
 /// Where one file is to go; `to` is `None` for a delete.
 #[derive(Debug, Clone)]
@@ -170,6 +173,13 @@ pub fn done(tx: &Tx<'_>, id: HandoverId, with: &[RelPath], doubt: Option<&str>, 
     if h.kind == HandoverKind::Quarantine {
         clean_up(tx, &mut tx.attachments_of(h.mirror, &h.path)?, "refused, and its file is in quarantine", now)?;
     }
+    // Begun by an earlier version of casedrop, which did not wait.
+    let waits = |a: &Attachment| a.stage.is_under_way() && a.stage != Stage::Completed;
+    for mut attempt in tx.attachments_of(h.mirror, &h.path)?.into_iter().filter(waits) {
+        if h.attachment.is_none_or(|last| attempt.id <= last) {
+            abandon(tx, &mut attempt, "its file is handed over", now)?;
+        }
+    }
     tx.close_attachments(h.mirror, &h.path, h.attachment, now)?;
     let Some(mut row) = tx.file(h.mirror, &h.path)? else { return Ok(false) };
     // Queued: tried again by hand meanwhile.
@@ -220,6 +230,19 @@ pub fn handover_failed(
         tx.put_file(&row)?;
     }
     Ok(news)
+}
+
+/// Whether the file is on its way out, which may end anywhere: what was queued meanwhile, by hand say, waits for that end.
+pub fn is_leaving(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, now: UnixMillis) -> Result<bool> {
+    let Some(h) = tx.open_handover(mirror, path)?.filter(|h| h.state == HandoverState::Moving) else {
+        return Ok(false);
+    };
+    if let Some(mut row) = tx.file(mirror, path)? {
+        row.next_attempt = Some(now.plus(LEAVING_PAUSE));
+        row.note = Some(format!("tried when it is known how its {} ended", h.kind));
+        tx.put_file(&row)?;
+    }
+    Ok(true)
 }
 
 /// The name at its target was taken meanwhile: it goes on to another one, wherever it is by now.
@@ -279,6 +302,9 @@ pub fn cancelled(tx: &Tx<'_>, id: HandoverId, why: &str, remains: Remains, now: 
         }
         Remains::Gone if row.absent_since.is_none() => missing(tx, &mut row, now)?,
         Remains::Gone => {}
+    }
+    if row.verdict == Verdict::Queued {
+        (row.next_attempt, row.note) = (Some(now), None);
     }
     if row == before { Ok(()) } else { tx.put_file(&row) }
 }

@@ -166,8 +166,12 @@ fn what_was_tried_again_while_it_went_to_quarantine_is_done_with() {
         w.bring("f", 3, Stage::Rejected)?;
         let handover = begun(w, "f")?.handover.id;
         assert!(retry(w.tx, w.mirror, &rel("f"), w.now())?);
+        // As by a version that did not wait.
+        let unsure = w.attempt("f")?.id;
+        recover(w.tx, w.now())?;
         assert!(done(w.tx, handover, &[], None, w.now())?);
-        assert_eq!(w.verdict("f")?, "no row");
+        assert_eq!((w.verdict("f")?.as_str(), w.stage(unsure)?), ("no row", Stage::Abandoned));
+        assert_eq!(w.tx.unsure(9)?.len(), 1, "the sweep goes on");
         Ok(())
     });
 }
@@ -206,8 +210,8 @@ fn what_stands_at_the_path_after_a_doubtful_hand_over_replaces_nothing_unless_it
             let refused = w.bring("i", 3, Stage::Rejected)?;
             let handover = begun(w, "i")?.handover.id;
             assert!(retry(w.tx, w.mirror, &rel("i"), w.now())?);
-            let stat = w.row("i")?.unwrap().stat;
-            assert!(matches!(w.begin("i", &stat)?, Begun::NotNow));
+            assert!(is_leaving(w.tx, w.mirror, &rel("i"), w.now())?);
+            assert!(w.row("i")?.unwrap().next_attempt > Some(w.now()));
             cancelled(w.tx, handover, "why", remains, w.now())?;
             arrive(w, "i", Stat { inode: 9, ..self::stat(4, 78) }, 4)?;
             let new = w.attempt("i")?.id;
@@ -218,10 +222,13 @@ fn what_stands_at_the_path_after_a_doubtful_hand_over_replaces_nothing_unless_it
             w.bring("j", 3, Stage::Rejected)?;
             let (handover, stat) = (begun(w, "j")?.handover.id, w.row("j")?.unwrap().stat);
             assert!(retry(w.tx, w.mirror, &rel("j"), w.now())?);
+            assert!(is_leaving(w.tx, w.mirror, &rel("j"), w.now())?);
             cancelled(w.tx, handover, "why", remains, w.now())?;
+            assert!(!is_leaving(w.tx, w.mirror, &rel("j"), w.now())?);
             at_path(w, "j", &Seen::Present(stat, Content::Unread))?;
             at_path(w, "j", &Seen::Present(stat, Content::Read(hash(3))))?;
-            assert_eq!(w.verdict("j")?, "queued", "{remains:?}");
+            let row = w.row("j")?.unwrap();
+            assert_eq!((row.verdict, row.next_attempt), (Verdict::Queued, Some(w.now())), "{remains:?}");
             Ok(())
         });
     }

@@ -209,8 +209,11 @@ fn a_retry_counts_until_it_is_made() {
         }
         let again = w.attempt("f")?.id;
         w.go(again, Stage::Rejected)?;
-        // Once: another touch sends nothing.
+        // Another content on its way is no retry of this one.
+        assert!(matches!(w.show("f", 2, 8)?, Step::Queue { .. }));
         assert!(matches!(w.show("f", 1, 8)?, Step::Refresh { verdict: Verdict::Parked(_), .. }));
+        // Once: another touch sends nothing.
+        assert!(matches!(w.show("f", 1, 9)?, Step::Refresh { verdict: Verdict::Parked(_), .. }));
         assert_eq!(w.row("f")?.unwrap().next_attempt, None);
         Ok(())
     });
