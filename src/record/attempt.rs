@@ -69,6 +69,10 @@ pub fn begin_converted(
     now: UnixMillis,
 ) -> Result<Begun> {
     let Some(mut row) = tx.file(mirror, path)? else { return Ok(Begun::NotNow) };
+    if row.verdict == Verdict::Queued && row.absent_since.is_some() {
+        // It is back, and nobody has looked yet.
+        return Ok(Begun::Changed);
+    }
     let due = row.next_attempt.is_none_or(|at| at <= now);
     let (Verdict::Queued, Some(version), None, true) = (&row.verdict, row.version(), row.absent_since, due) else {
         return Ok(Begun::NotNow);
@@ -326,10 +330,10 @@ pub fn give_up(
     Ok(())
 }
 
-/// A queued file is not what was read: it settles and is read again.
+/// A queued file is not what was read, or is not there: it settles and is read again.
 pub fn look_again(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, now: UnixMillis) -> Result<()> {
     let Some(mut row) = tx.file(mirror, path)? else { return Ok(()) };
-    if row.verdict == Verdict::Queued && row.absent_since.is_none() {
+    if row.verdict == Verdict::Queued {
         set_verdict(&mut row, Verdict::Settling, None, now);
         tx.put_file(&row)?;
     }

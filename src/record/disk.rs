@@ -344,6 +344,10 @@ fn arrived(tx: &Tx<'_>, row: &mut FileRow, view: &Known, stat: &Stat, now: UnixM
 /// A delivered file is gone before its hand-over (`mode = "ingest"`).
 pub(super) fn missing(tx: &Tx<'_>, row: &mut FileRow, now: UnixMillis) -> Result<()> {
     row.absent_since = Some(now);
+    if row.verdict == Verdict::Queued {
+        // There is nothing to send.
+        set_verdict(row, Verdict::Settling, None, now);
+    }
     row.note = Some("gone here before its hand-over, not by casedrop; what is attached stays".to_owned());
     let detail = json!({ "text": "gone here, not by casedrop; nothing at Connect follows from it" });
     note(tx, now, (row.mirror, &row.path), None, EventKind::Absent, detail)

@@ -1,8 +1,14 @@
 //! Runs seeds of a simulation on all cores, and tells of those that fail.
 
-use std::sync::Mutex;
+use std::collections::BTreeMap;
+use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A seed takes a tenth of a second. One that takes this long makes no way in its own time: something in it spins.
+const ENDLESS: Duration = Duration::from_secs(300);
 
 /// What every simulation tells of one seed.
 #[derive(Debug, Default, Clone)]
@@ -50,9 +56,15 @@ pub fn run_all<R: Outcome>(normal: u64, run: fn(u64, usize) -> R) -> Option<Sum<
     let first = number("CASEDROP_SIM_FROM").unwrap_or(0);
     let (next, began) = (AtomicU64::new(first), Instant::now());
     let (sum, failed) = (Mutex::new(R::default()), Mutex::new(Vec::new()));
+    let running = Mutex::new(BTreeMap::new());
+    let (alive, ended) = mpsc::channel::<()>();
     std::thread::scope(|scope| {
+        let watched = &running;
+        scope.spawn(move || watch(watched, &ended));
         for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
-            scope.spawn(|| {
+            let (alive, next, failed, sum, running) = (alive.clone(), &next, &failed, &sum, &running);
+            scope.spawn(move || {
+                let _alive = alive;
                 while failed.lock().unwrap().len() < 5 {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     if seed >= first + seeds {
@@ -61,9 +73,11 @@ pub fn run_all<R: Outcome>(normal: u64, run: fn(u64, usize) -> R) -> Option<Sum<
                     if seed > first && seed % 5_000 == 0 {
                         println!("seed {seed} after {:.0} s", began.elapsed().as_secs_f64());
                     }
+                    running.lock().unwrap().insert(seed, Instant::now());
                     let Ok(report) = std::panic::catch_unwind(|| run(seed, usize::MAX)) else {
                         println!("seed {seed} panics");
                         failed.lock().unwrap().push(seed);
+                        running.lock().unwrap().remove(&seed);
                         continue;
                     };
                     if !report.told().broken.is_empty() {
@@ -71,13 +85,27 @@ pub fn run_all<R: Outcome>(normal: u64, run: fn(u64, usize) -> R) -> Option<Sum<
                         failed.lock().unwrap().push(seed);
                     }
                     sum.lock().unwrap().add(&report);
+                    running.lock().unwrap().remove(&seed);
                 }
             });
         }
+        drop(alive);
     });
     let failed = failed.into_inner().unwrap();
     assert!(failed.is_empty(), "these seeds fail, as told above: {failed:?}");
     Some(Sum { figures: sum.into_inner().unwrap(), first, seeds, seconds: began.elapsed().as_secs_f64() })
+}
+
+/// Ends the process over a seed that does not end, until no seed runs any more.
+fn watch(running: &Mutex<BTreeMap<u64, Instant>>, ended: &Receiver<()>) {
+    while ended.recv_timeout(Duration::from_secs(5)) == Err(RecvTimeoutError::Timeout) {
+        let running = running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((seed, _)) = running.iter().find(|(_, began)| began.elapsed() > ENDLESS) {
+            // What is printed would be lost with the process.
+            let _ = writeln!(std::io::stderr(), "seed {seed} does not end; again with CASEDROP_SIM_SEED={seed}");
+            std::process::exit(101);
+        }
+    }
 }
 
 /// The shortest course of the seed that fails, told at length.

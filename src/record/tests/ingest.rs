@@ -176,6 +176,28 @@ fn what_was_tried_again_while_it_went_to_quarantine_is_done_with() {
     });
 }
 
+/// Delivery asked for it again and again, for as long as its grace lasted.
+#[test]
+fn what_goes_while_its_next_content_is_queued_is_not_tried() {
+    on_journal(|w| {
+        w.bring("f", 3, Stage::Approved)?;
+        arrive(w, "f", stat(4, 7), 4)?;
+        assert_eq!(w.verdict("f")?, "queued");
+        assert_eq!(at_path(w, "f", &Seen::Absent)?, Step::Missing);
+        assert_eq!(w.verdict("f")?, "settling");
+        assert_eq!(w.tx.queued(w.now(), 9, &|_, _| false)?, []);
+        assert!(matches!(arrive(w, "f", stat(4, 7), 4)?, Step::Queue { .. }), "back, it goes on");
+        // However it came to be queued and gone: it is looked at.
+        let mut row = w.row("f")?.unwrap();
+        row.absent_since = Some(w.now());
+        w.tx.put_file(&row)?;
+        assert!(matches!(w.begin("f", &row.stat)?, Begun::Changed));
+        look_again(w.tx, w.mirror, &rel("f"), w.now())?;
+        assert_eq!(w.tx.queued(w.now(), 9, &|_, _| false)?, []);
+        Ok(())
+    });
+}
+
 #[test]
 fn what_stands_at_the_path_after_a_doubtful_hand_over_replaces_nothing_unless_it_is_the_file_itself() {
     for (remains, replaced) in [(Remains::Changed, true), (Remains::Doubtful, false), (Remains::Gone, false)] {
