@@ -103,7 +103,7 @@ fn watch(running: &Mutex<BTreeMap<u64, Instant>>, ended: &Receiver<()>) {
         if let Some((seed, _)) = running.iter().find(|(_, began)| began.elapsed() > ENDLESS) {
             // What is printed would be lost with the process.
             let _ = writeln!(std::io::stderr(), "seed {seed} does not end; again with CASEDROP_SIM_SEED={seed}");
-            std::process::exit(101);
+            std::process::abort();
         }
     }
 }
