@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::disk::{clean_up, missing};
+use super::preflight::BY_HAND;
 use super::{Result, abandon, note, set_verdict};
 use crate::core::handover::{self, Due, Policy};
 use crate::core::model::{
@@ -20,6 +21,9 @@ use crate::types::{RelPath, UnixMillis};
 
 /// How long a queued file rests whose hand-over has not ended; its end ends the rest, too.
 const LEAVING_PAUSE: Duration = Duration::from_secs(600);
+
+/// Its note.
+const LEAVING: &str = "tried when it is known how its hand-over ended";
 
 /// Where one file is to go; `to` is `None` for a delete.
 #[derive(Debug, Clone)]
@@ -225,7 +229,7 @@ pub fn handover_failed(
         let detail = json!({ "text": text, "handover": h.kind });
         note(tx, now, (h.mirror, &h.path), h.attachment, EventKind::HandoverFailed, detail)?;
     }
-    if let Some(mut row) = tx.file(h.mirror, &h.path)? {
+    if let Some(mut row) = tx.file(h.mirror, &h.path)?.filter(|row| row.verdict != Verdict::Queued) {
         row.note = Some(format!("{} waits: {text}; next try after {at}", h.kind));
         tx.put_file(&row)?;
     }
@@ -234,12 +238,15 @@ pub fn handover_failed(
 
 /// Whether the file is on its way out, which may end anywhere: what was queued meanwhile, by hand say, waits for that end.
 pub fn is_leaving(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, now: UnixMillis) -> Result<bool> {
-    let Some(h) = tx.open_handover(mirror, path)?.filter(|h| h.state == HandoverState::Moving) else {
+    if tx.open_handover(mirror, path)?.is_none_or(|h| h.state != HandoverState::Moving) {
         return Ok(false);
-    };
-    if let Some(mut row) = tx.file(mirror, path)? {
+    }
+    if let Some(mut row) = tx.file(mirror, path)?.filter(|row| row.verdict == Verdict::Queued) {
         row.next_attempt = Some(now.plus(LEAVING_PAUSE));
-        row.note = Some(format!("tried when it is known how its {} ended", h.kind));
+        // What a person asked for says more, and is a state.
+        if row.note.as_deref() != Some(BY_HAND) {
+            row.note = Some(LEAVING.to_owned());
+        }
         tx.put_file(&row)?;
     }
     Ok(true)
@@ -303,8 +310,11 @@ pub fn cancelled(tx: &Tx<'_>, id: HandoverId, why: &str, remains: Remains, now: 
         Remains::Gone if row.absent_since.is_none() => missing(tx, &mut row, now)?,
         Remains::Gone => {}
     }
-    if row.verdict == Verdict::Queued {
-        (row.next_attempt, row.note) = (Some(now), None);
+    if row.verdict == Verdict::Queued
+        && let Some(LEAVING | BY_HAND) = row.note.as_deref()
+    {
+        row.next_attempt = Some(now);
+        row.note.take_if(|note| note == LEAVING);
     }
     if row == before { Ok(()) } else { tx.put_file(&row) }
 }

@@ -240,6 +240,21 @@ fn what_stands_at_the_path_after_a_doubtful_hand_over_replaces_nothing_unless_it
             w.go(new, Stage::Approved)?;
             assert_eq!((w.verdict("i")?.as_str(), w.stage(new)?), ("attached", Stage::Approved), "{remains:?}");
             assert!(!w.stage(refused)?.stands(), "{remains:?}");
+            // Of what is only believed of it a person has asked Connect.
+            w.bring("l", 3, Stage::Rejected)?;
+            let mut row = w.row("l")?.unwrap();
+            row.verdict = Verdict::Parked(crate::core::model::ParkCode::TypeNotAllowed);
+            w.tx.put_file(&row)?;
+            let handover = begun(w, "l")?.handover.id;
+            assert!(retry(w.tx, w.mirror, &rel("l"), w.now())?);
+            assert!(is_leaving(w.tx, w.mirror, &rel("l"), w.now())?);
+            handover_failed(w.tx, handover, "why", true, Duration::ZERO, w.now())?;
+            cancelled(w.tx, handover, "why", remains, w.now())?;
+            if remains == Remains::Changed {
+                let row = w.row("l")?.unwrap();
+                assert_eq!((row.note.as_deref(), row.next_attempt), (Some(preflight::BY_HAND), Some(w.now())));
+            }
+
             // The same file still: what was asked for is done.
             w.bring("j", 3, Stage::Rejected)?;
             let (handover, stat) = (begun(w, "j")?.handover.id, w.row("j")?.unwrap().stat);
