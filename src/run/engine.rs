@@ -25,6 +25,7 @@ use crate::follow::Follow;
 use crate::gate::Gate;
 use crate::handover::HandoverLoop;
 use crate::hooks::{self, Hooks};
+use crate::host;
 use crate::journal::{Journal, JournalError, Origin, Reader};
 use crate::mirror::{MirrorLoop, Progress};
 use crate::pulse::Pulses;
@@ -256,20 +257,26 @@ impl Engine {
     pub async fn stop(mut self) -> Journal {
         self.stop.cancel();
         // Delivery hands its last completed attempts over before the follow-up goes, and then the hooks.
-        while self.tasks.len() > 1 + usize::from(self.hooks) {
-            if self.tasks.join_next().await.is_none() {
-                break;
-            }
-        }
+        self.wait_for_all_but(1 + usize::from(self.hooks)).await;
         self.stop_follow.cancel();
-        while self.tasks.len() > usize::from(self.hooks) {
-            if self.tasks.join_next().await.is_none() {
-                break;
+        self.wait_for_all_but(usize::from(self.hooks)).await;
+        self.stop_hooks.cancel();
+        self.wait_for_all_but(0).await;
+        self.world.journal.clone()
+    }
+
+    /// A disk that hangs makes it long: what is put off meanwhile goes by a clock that is looked after.
+    async fn wait_for_all_but(&mut self, left: usize) {
+        while self.tasks.len() > left {
+            tokio::select! {
+                _ = self.tasks.join_next() => {}
+                () = host::time::sleep(super::TICK) => {
+                    if let Err(error) = self.watch_clock().await {
+                        tracing::debug!("the clock was not looked at: {error}");
+                    }
+                }
             }
         }
-        self.stop_hooks.cancel();
-        while self.tasks.join_next().await.is_some() {}
-        self.world.journal.clone()
     }
 }
 
