@@ -185,6 +185,9 @@ fn absences(
             }
         }
     }
+    if !mirror.rules().propagate_deletes {
+        return Ok(());
+    }
     // As after the graces that a pass would begin now.
     let (waiting, first) = reader.unannounced_deletes(id)?;
     let missing = waiting + newly;
@@ -192,13 +195,13 @@ fn absences(
     let gone = missing + reader.kept_since(id, first.minus(mirror.config.delete_grace))?;
     let older = reader.older_present(id, first)?.saturating_sub(newly);
     let hidden = if missing == 0 { 0 } else { reader.older_present_within(id, first, pass.gaps())? };
-    if plan::is_emptied(gone, older) && missing > released && mirror.rules().propagate_deletes {
+    if plan::is_emptied(gone, older) && missing > released {
         say.held(format!(
             "{gone} attached files are gone, and none that was there with them is left; nothing is deleted"
         ));
         return Ok(());
     }
-    if plan::may_be_emptied(missing, older, hidden) && mirror.rules().propagate_deletes {
+    if plan::may_be_emptied(missing, older, hidden) {
         say.held("what is gone may be more than what could be listed; nothing is deleted".to_owned());
         return Ok(());
     }

@@ -84,7 +84,7 @@ async fn send(
         let Ok(routed) = of.route(tx, &wanted, &named)? else {
             return Ok(Ok((Begun::Changed, false)));
         };
-        if record::is_leaving(tx, of.id, &wanted, now)? {
+        if record::put_off_leaving(tx, of.id, &wanted, now)? {
             return Ok(Ok((Begun::NotNow, false)));
         }
         let bytes = converted.map_or(stat.size, |version| version.size);

@@ -74,7 +74,7 @@ pub fn begin_converted(
         return Ok(Begun::Changed);
     }
     let due = row.next_attempt.is_none_or(|at| at <= now);
-    let (Verdict::Queued, Some(version), None, true) = (&row.verdict, row.version(), row.absent_since, due) else {
+    let (Verdict::Queued, Some(version), true) = (&row.verdict, row.version(), due) else {
         return Ok(Begun::NotNow);
     };
     if !row.stat.same_content_as(stat) {
@@ -383,7 +383,6 @@ fn park_attempt(tx: &Tx<'_>, mut attachment: Attachment, code: ParkCode, text: &
         }
         return Ok(());
     }
-    row.next_attempt = None;
     set_verdict(&mut row, Verdict::Parked(code), Some(text.to_owned()), now);
     park_event(tx, &row, code, Some(text), now)?;
     tx.put_file(&row)

@@ -26,7 +26,6 @@ pub fn convert_failed(
             abandon(tx, &mut attachment, ParkCode::ConvertFailed.as_str(), now)?;
         }
     }
-    row.next_attempt = None;
     set_verdict(&mut row, Verdict::Parked(ParkCode::ConvertFailed), Some(why.to_owned()), now);
     park_event(tx, &row, ParkCode::ConvertFailed, Some(why), now)?;
     tx.put_file(&row)

@@ -243,7 +243,6 @@ fn apply(
                 row.stat = *stat;
                 row.hash = *hash;
             }
-            row.next_attempt = None;
             set_verdict(&mut row, Verdict::Parked(*code), why.clone(), now);
             park_event(tx, &row, *code, why.as_deref(), now)?;
             tx.put_file(&row)
@@ -308,10 +307,8 @@ fn apply(
             tx.put_file(&row)
         }
         Step::Forget => {
-            for attachment in view.attachments.iter().filter(|a| a.stage.is_under_way()) {
-                abandon(tx, &mut attachment.clone(), "the file is gone", now)?;
-            }
-            clean_up(tx, &mut view.attachments.clone(), plan::REFUSED_AND_GONE, now)?;
+            give_up(tx, &view.attachments, "the file is gone", now, |a| a.stage.is_under_way())?;
+            clean_up(tx, &view.attachments, plan::REFUSED_AND_GONE, now)?;
             note(
                 tx,
                 now,
@@ -363,10 +360,8 @@ fn end_life(
     text: &str,
     now: UnixMillis,
 ) -> Result<()> {
-    for attachment in view.attachments.iter().filter(|a| a.stage.is_under_way() && a.stage != Stage::Completed) {
-        abandon(tx, &mut attachment.clone(), text, now)?;
-    }
-    clean_up(tx, &mut view.attachments.clone(), plan::REFUSED_AND_GONE, now)?;
+    give_up_unfinished(tx, &view.attachments, text, now)?;
+    clean_up(tx, &view.attachments, plan::REFUSED_AND_GONE, now)?;
     note(tx, now, of, view.approved().map(|a| a.id), kind, json!({ "text": text }))?;
     tx.close_attachments(of.0, of.1, None, now)?;
     handover::forgotten(tx, of.0, of.1, now)?;
@@ -374,8 +369,9 @@ fn end_life(
 }
 
 /// Of a file that is gone: a refused record has no content and nobody sees it, but it may count to the files of its case.
-pub(super) fn clean_up(tx: &Tx<'_>, all: &mut [Attachment], reason: &str, now: UnixMillis) -> Result<()> {
-    all.iter_mut().filter(|a| a.stage.is_refused()).try_for_each(|a| announce_delete(tx, a, reason, now))
+pub(super) fn clean_up(tx: &Tx<'_>, attachments: &[Attachment], reason: &str, now: UnixMillis) -> Result<()> {
+    let mut refused = attachments.iter().filter(|a| a.stage.is_refused());
+    refused.try_for_each(|a| announce_delete(tx, &mut a.clone(), reason, now))
 }
 
 /// Sets the due deletes of one file on their way, with the evidence in the audit trail. The caller holds the

@@ -125,7 +125,6 @@ fn park_or_requeue(tx: &Tx<'_>, attachment: &Attachment, code: ParkCode, text: &
     }
     if row.version() == Some(attachment.version) {
         set_verdict(&mut row, Verdict::Parked(code), Some(text.to_owned()), now);
-        row.next_attempt = None;
         park_event(tx, &row, code, Some(text), now)?;
     } else {
         set_verdict(&mut row, Verdict::Queued, Some("changed again meanwhile".into()), now);

@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::disk::{clean_up, missing};
+use super::disk::{clean_up, give_up_unfinished, missing};
 use super::preflight::BY_HAND;
-use super::{Result, abandon, note, set_verdict};
+use super::{Result, note, set_verdict};
 use crate::core::handover::{self, Due, Policy};
 use crate::core::model::{
-    Attachment, EventKind, FileRow, Handover, HandoverId, HandoverKind, HandoverState, MirrorId, Stage, Verdict,
+    Attachment, EventKind, FileRow, Handover, HandoverId, HandoverKind, HandoverState, MirrorId, Verdict,
 };
 use crate::journal::{Tx, View};
 use crate::types::{RelPath, UnixMillis};
@@ -175,15 +175,12 @@ pub fn done(tx: &Tx<'_>, id: HandoverId, with: &[RelPath], doubt: Option<&str>, 
         tx.remove_file(h.mirror, path)?;
     }
     if h.kind == HandoverKind::Quarantine {
-        clean_up(tx, &mut tx.attachments_of(h.mirror, &h.path)?, "refused, and its file is in quarantine", now)?;
+        clean_up(tx, &tx.attachments_of(h.mirror, &h.path)?, "refused, and its file is in quarantine", now)?;
     }
     // Begun by an earlier version of casedrop, which did not wait.
-    let waits = |a: &Attachment| a.stage.is_under_way() && a.stage != Stage::Completed;
-    for mut attempt in tx.attachments_of(h.mirror, &h.path)?.into_iter().filter(waits) {
-        if h.attachment.is_none_or(|last| attempt.id <= last) {
-            abandon(tx, &mut attempt, "its file is handed over", now)?;
-        }
-    }
+    let mut attempts = tx.attachments_of(h.mirror, &h.path)?;
+    attempts.retain(|a| h.attachment.is_none_or(|last| a.id <= last));
+    give_up_unfinished(tx, &attempts, "its file is handed over", now)?;
     tx.close_attachments(h.mirror, &h.path, h.attachment, now)?;
     let Some(mut row) = tx.file(h.mirror, &h.path)? else { return Ok(false) };
     // Queued: tried again by hand meanwhile.
@@ -236,8 +233,8 @@ pub fn handover_failed(
     Ok(news)
 }
 
-/// Whether the file is on its way out, which may end anywhere: what was queued meanwhile, by hand say, waits for that end.
-pub fn is_leaving(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, now: UnixMillis) -> Result<bool> {
+/// A file that is on its way out may end anywhere: what was queued meanwhile, by hand say, waits for that end. Whether it is.
+pub fn put_off_leaving(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, now: UnixMillis) -> Result<bool> {
     if tx.open_handover(mirror, path)?.is_none_or(|h| h.state != HandoverState::Moving) {
         return Ok(false);
     }

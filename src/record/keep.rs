@@ -67,24 +67,25 @@ pub fn keep(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, now: UnixMillis) -> R
 
 /// Calls the delete that may be called back.
 fn recall<'a>(tx: &Tx<'_>, attachments: &'a [Attachment]) -> Result<Option<&'a Attachment>> {
-    let last = recallable(tx, attachments)?;
-    if let Some(last) = last {
-        tx.recall_delete(last.id)?;
+    match seen_last(attachments) {
+        Some(last) if tx.recall_delete(last.id)? => Ok(Some(last)),
+        _ => Ok(None),
     }
-    Ok(last)
 }
 
-/// The attachment of a path whose announced delete may be called back: of what agents saw last, where nothing that they see
-/// has taken its place (what is being scanned may be refused yet), and its call was never made. What agents saw before
-/// that stays given up.
+/// The attachment of a path whose announced delete may be called back, for its call was never made.
 pub fn recallable<'a>(view: &View, attachments: &'a [Attachment]) -> Result<Option<&'a Attachment>> {
-    if attachments.iter().any(|a| a.stage == Stage::Approved) {
-        return Ok(None);
-    }
-    match attachments.iter().rfind(|a| went_with_it(a)) {
+    match seen_last(attachments) {
         Some(last) if view.may_recall_delete(last.id)? => Ok(Some(last)),
         _ => Ok(None),
     }
+}
+
+/// What agents saw last and what goes with its file, where nothing that they see has taken its place (what is being scanned
+/// may be refused yet). What they saw before that stays given up.
+fn seen_last(attachments: &[Attachment]) -> Option<&Attachment> {
+    let replaced = attachments.iter().any(|a| a.stage == Stage::Approved);
+    attachments.iter().rfind(|a| went_with_it(a)).filter(|_| !replaced)
 }
 
 /// The mirror's policy is by now to keep what is gone: what an earlier one was about to delete stays, if the call was never

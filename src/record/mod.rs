@@ -32,7 +32,7 @@ pub use ending::{
 };
 pub use handover::{
     Order, Remains, Wanted, begin as begin_handover, cancelled, done, handover_failed, handovers_wait, is_due,
-    is_leaving, name_taken, no_longer_due, whole,
+    name_taken, no_longer_due, put_off_leaving, whole,
 };
 pub use keep::{Kept, Sending, keep, keep_all, recallable, sending_delete};
 pub use manual::{known_mirrors, recover, recover_file, release, rest, retry};

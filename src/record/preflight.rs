@@ -53,7 +53,6 @@ pub fn preflight(
     for mut attachment in stale {
         abandon(tx, &mut attachment, "the file changed", now)?;
     }
-    row.next_attempt = None;
     set_verdict(&mut row, Verdict::Parked(refusal.code), Some(refusal.note.clone()), now);
     park_event(tx, &row, refusal.code, Some(&refusal.note), now)?;
     tx.put_file(&row)?;

@@ -6,7 +6,7 @@
 
 use serde_json::json;
 
-use super::disk::nowhere;
+use super::disk::{clean_up, nowhere};
 use super::{Result, adopt, announce_delete, note, set_verdict};
 use crate::core::adopt::Tagged;
 use crate::core::compare::{Action, Class};
@@ -179,6 +179,11 @@ fn send_again(tx: &Tx<'_>, difference: &Difference, now: UnixMillis) -> Result<b
     Ok(true)
 }
 
+/// Whether agents see it, or may yet.
+fn lives(attachment: &Attachment) -> bool {
+    attachment.stage == Stage::Approved || attachment.stage.is_under_way()
+}
+
 /// Neither the file nor its attachment is there any more.
 fn forget_missing(tx: &Tx<'_>, mut attachment: Attachment, difference: &Difference, now: UnixMillis) -> Result<bool> {
     if attachment.found_wrong() != Some(ParkCode::MissingRemotely) {
@@ -190,10 +195,9 @@ fn forget_missing(tx: &Tx<'_>, mut attachment: Attachment, difference: &Differen
     note(tx, now, of, Some(attachment.id), EventKind::Forgotten, detail)?;
     super::deleted(tx, attachment.id, true, None, now)?;
     // What waits to be deleted beside it needs no row.
-    let lives = |a: &Attachment| a.stage == Stage::Approved || a.stage.is_under_way();
-    let mut rest = tx.attachments_of(of.0, of.1)?;
+    let rest = tx.attachments_of(of.0, of.1)?;
     if !rest.iter().any(lives) {
-        super::disk::clean_up(tx, &mut rest, plan::REFUSED_AND_GONE, now)?;
+        clean_up(tx, &rest, plan::REFUSED_AND_GONE, now)?;
         tx.remove_file(of.0, of.1)?;
     }
     Ok(true)
@@ -216,8 +220,7 @@ fn read_again(tx: &Tx<'_>, difference: &Difference, now: UnixMillis) -> Result<b
 /// The journal takes it over, and the planner judges the file by it.
 fn take_over(tx: &Tx<'_>, mirror: MirrorId, difference: &Difference, now: UnixMillis) -> Result<bool> {
     let (Some(path), Some(tagged)) = (&difference.path, tagged(difference)) else { return Ok(false) };
-    let live = |a: &Attachment| a.stage == Stage::Approved || a.stage.is_under_way();
-    if tx.attachments_of(mirror, path)?.iter().any(live) {
+    if tx.attachments_of(mirror, path)?.iter().any(lives) {
         return Ok(false);
     }
     if adopt::adopt(tx, (mirror, path), std::slice::from_ref(&tagged), None, &nowhere, Rules::KEEP, now)? == 0 {

@@ -15,6 +15,13 @@ fn often() -> Stage {
     stage
 }
 
+/// The pass after the one that sees a file gone announces its delete.
+fn without_grace() -> Stage {
+    let mut stage = Stage::new();
+    stage.mirror = stage.mirror.replace("\"1s\"\ndelete_budget", "\"0s\"\ndelete_budget");
+    stage
+}
+
 fn names(count: usize) -> Vec<String> {
     (0..count).map(|n| format!("{n:02}.txt")).collect()
 }
@@ -330,8 +337,7 @@ fn why(stage: &Stage, name: &str) -> String {
 /// Three attached files, all that is at Connect of them, and of the first that is gone the delete is announced. What
 /// `sync` announces is not sent where nobody can be reached.
 fn with_an_announced_delete() -> (Stage, Vec<String>, Vec<LedgerFile>) {
-    let mut stage = Stage::new();
-    stage.mirror = stage.mirror.replace("\"1s\"\ndelete_budget", "\"0s\"\ndelete_budget");
+    let stage = without_grace();
     let known = names(3);
     attach(&stage, &known);
     stage.sync();
@@ -425,8 +431,7 @@ fn a_folder_that_cannot_be_listed_is_shown_and_nothing_below_it_is_deleted() {
 
 #[test]
 fn without_a_grace_a_delete_waits_for_a_second_look_and_not_for_the_next_full_pass() {
-    let mut stage = Stage::new();
-    stage.mirror = stage.mirror.replace("\"1s\"\ndelete_budget", "\"0s\"\ndelete_budget");
+    let mut stage = without_grace();
     stage.mirror.push_str("rescan = \"1h\"\n");
     let known = names(8);
     attach(&stage, &known);
@@ -444,8 +449,7 @@ fn without_a_grace_a_delete_waits_for_a_second_look_and_not_for_the_next_full_pa
 #[test]
 fn what_is_removed_while_it_is_scanned_goes_when_the_scan_has_ended() {
     for status in [FileStatus::Approved, FileStatus::Rejected, FileStatus::Failed] {
-        let mut stage = Stage::new();
-        stage.mirror = stage.mirror.replace("\"1s\"\ndelete_budget", "\"0s\"\ndelete_budget");
+        let mut stage = without_grace();
         stage.mirror.push_str("rescan = \"1h\"\n");
         stage.sandbox.set_scan(Scan::after(Duration::from_secs(3600)));
         stage.write("a.txt", "a");

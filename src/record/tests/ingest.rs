@@ -232,7 +232,7 @@ fn what_stands_at_the_path_after_a_doubtful_hand_over_replaces_nothing_unless_it
             let refused = w.bring("i", 3, Stage::Rejected)?;
             let handover = begun(w, "i")?.handover.id;
             assert!(retry(w.tx, w.mirror, &rel("i"), w.now())?);
-            assert!(is_leaving(w.tx, w.mirror, &rel("i"), w.now())?);
+            assert!(put_off_leaving(w.tx, w.mirror, &rel("i"), w.now())?);
             assert!(w.row("i")?.unwrap().next_attempt > Some(w.now()));
             cancelled(w.tx, handover, "why", remains, w.now())?;
             arrive(w, "i", Stat { inode: 9, ..self::stat(4, 78) }, 4)?;
@@ -247,7 +247,7 @@ fn what_stands_at_the_path_after_a_doubtful_hand_over_replaces_nothing_unless_it
             w.tx.put_file(&row)?;
             let handover = begun(w, "l")?.handover.id;
             assert!(retry(w.tx, w.mirror, &rel("l"), w.now())?);
-            assert!(is_leaving(w.tx, w.mirror, &rel("l"), w.now())?);
+            assert!(put_off_leaving(w.tx, w.mirror, &rel("l"), w.now())?);
             handover_failed(w.tx, handover, "why", true, Duration::ZERO, w.now())?;
             cancelled(w.tx, handover, "why", remains, w.now())?;
             if remains == Remains::Changed {
@@ -259,9 +259,9 @@ fn what_stands_at_the_path_after_a_doubtful_hand_over_replaces_nothing_unless_it
             w.bring("j", 3, Stage::Rejected)?;
             let (handover, stat) = (begun(w, "j")?.handover.id, w.row("j")?.unwrap().stat);
             assert!(retry(w.tx, w.mirror, &rel("j"), w.now())?);
-            assert!(is_leaving(w.tx, w.mirror, &rel("j"), w.now())?);
+            assert!(put_off_leaving(w.tx, w.mirror, &rel("j"), w.now())?);
             cancelled(w.tx, handover, "why", remains, w.now())?;
-            assert!(!is_leaving(w.tx, w.mirror, &rel("j"), w.now())?);
+            assert!(!put_off_leaving(w.tx, w.mirror, &rel("j"), w.now())?);
             at_path(w, "j", &Seen::Present(stat, Content::Unread))?;
             at_path(w, "j", &Seen::Present(stat, Content::Read(hash(3))))?;
             let row = w.row("j")?.unwrap();
