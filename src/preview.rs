@@ -6,7 +6,7 @@ mod references;
 use std::ops::ControlFlow;
 
 use crate::config::Config;
-use crate::core::model::{Attachment, HandoverKind, MirrorId, ParkCode, Stage, Stat, Verdict};
+use crate::core::model::{AttachmentId, FileRow, HandoverKind, MirrorId, ParkCode, Stage, Stat, Verdict};
 use crate::core::plan::{self, Seen, Step};
 use crate::core::routing::{Unrouted, UnroutedReason};
 use crate::core::sidecar::Beside;
@@ -176,6 +176,9 @@ fn absences(
     let released = u64::from(reader.mirror(id)?.map_or(0, |row| row.released));
     let (mut due, mut newly) = (Vec::new(), 0);
     for path in &pass.absent {
+        if called_back(reader, mirror, path)?.is_some() {
+            continue;
+        }
         let observation = Observation::absent(path.clone(), &mirror.config.scope);
         match decide(root, mirror, reader, say.looked_up, observation)? {
             (observation, Step::DeleteDue) => due.push(observation.path),
@@ -279,22 +282,22 @@ fn pending(reader: &Reader, say: &mut Say<'_>) -> Result<(), JournalError> {
     for attachment in reader.attachments_in_stage(Stage::Deleting, None, usize::MAX)? {
         if attachment.mirror == id {
             let reason = attachment.reason.as_deref().unwrap_or_default();
-            let called_back = !say.mirror.rules().propagate_deletes && is_called_back(reader, &attachment)?;
-            let action = if called_back { "keep" } else { "finish" };
+            let kept = called_back(reader, say.mirror, &attachment.path)?;
+            let action = if kept == Some(attachment.id) { "keep" } else { "finish" };
             say.add(&attachment.path, action, format!("announced delete ({reason})"), None);
         }
     }
     Ok(())
 }
 
-/// Whether a start of the daemon with a policy that keeps would call the announced delete back.
-fn is_called_back(reader: &Reader, attachment: &Attachment) -> Result<bool, JournalError> {
-    let (mirror, path) = (attachment.mirror, &attachment.path);
-    if reader.file(mirror, path)?.is_none_or(|row| row.verdict != Verdict::Deleting) {
-        return Ok(false);
+/// The attachment of the path whose announced delete a start of the daemon with a policy that keeps would call back.
+fn called_back(reader: &Reader, mirror: &Mirror, path: &RelPath) -> Result<Option<AttachmentId>, JournalError> {
+    let announced = |row: FileRow| row.verdict == Verdict::Deleting;
+    if mirror.rules().propagate_deletes || !reader.file(mirror.id, path)?.is_some_and(announced) {
+        return Ok(None);
     }
-    let all = reader.attachments_of(mirror, path)?;
-    Ok(record::recallable(reader, &all)?.is_some_and(|last| last.id == attachment.id))
+    let all = reader.attachments_of(mirror.id, path)?;
+    Ok(record::recallable(reader, &all)?.map(|last| last.id))
 }
 
 struct Say<'a> {

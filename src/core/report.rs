@@ -107,18 +107,18 @@ pub fn course(events: &[Event], own: impl Fn(&Event) -> bool) -> Course {
     let mut was_visible = false;
     for event in events.iter().filter(|event| own(event)) {
         let text = |key: &str| event.detail.get(key).and_then(|value| value.as_str()).map(ToOwned::to_owned);
-        let visible = matches!(course.end, End::Attached | End::Left);
         let (end, detail) = match event.kind {
             EventKind::Attached | EventKind::Moved => (End::Attached, None),
             EventKind::Queued | EventKind::Started | EventKind::Retried => (End::Waiting, None),
             EventKind::Parked => (End::Parked, text("code")),
             EventKind::Unrouted => (End::Unrouted, text("text")),
             // What is attached stays attached when it leaves scope.
-            EventKind::Ignored if !visible => (End::Ignored, text("text")),
+            EventKind::Ignored if was_visible => (End::Attached, None),
+            EventKind::Ignored => (End::Ignored, text("text")),
             EventKind::Archived => (End::Archived, text("to")),
             EventKind::Removed => (End::Removed, None),
             EventKind::Quarantined => (End::Quarantined, text("code")),
-            EventKind::Left => (if visible { End::Left } else { End::Gone }, None),
+            EventKind::Left => (if was_visible { End::Left } else { End::Gone }, None),
             // By hand, where it was missing at Connect too.
             EventKind::Forgotten if was_visible => (End::Deleted, None),
             EventKind::Forgotten => (End::Gone, None),
@@ -173,6 +173,9 @@ mod tests {
             (vec![(Absent, none()), (Deleted, json!({"text": "absent"}))], End::Deleted, None),
             (vec![(Deleted, json!({"text": "replaced"}))], End::Attached, None),
             (vec![(Ignored, json!({"text": "rule"}))], End::Attached, None),
+            (vec![(Queued, none()), (Ignored, json!({"text": "rule"}))], End::Attached, None),
+            (vec![(Queued, none()), (Absent, none()), (Left, none())], End::Left, None),
+            (vec![(Parked, json!({"code": "rejected"})), (Left, none())], End::Left, None),
             (vec![(MovedAway, json!({"to": "b"}))], End::Moved, Some("b")),
             (vec![(Parked, json!({"code": "missing-remotely"})), (Forgotten, none())], End::Deleted, None),
             (vec![(Parked, json!({"code": "unreadable"})), (Unchanged, none())], End::Attached, None),
