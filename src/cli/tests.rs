@@ -78,6 +78,7 @@ impl Place {
                     attempt: 1,
                     next_attempt: None,
                     kept: false,
+                    insisted: None,
                 };
                 tx.put_file(&file(b"a.pdf", Verdict::Attached, None))?;
                 tx.put_file(&file(b"b.exe", Verdict::Parked(ParkCode::TypeNotAllowed), Some("exe is not allowed")))?;

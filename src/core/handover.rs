@@ -75,7 +75,7 @@ pub fn due(row: &FileRow, attachments: &[Attachment], policy: &Policy, now: Unix
             };
             let version = row.version()?;
             let proof = attachments.iter().rev().find(|a| a.stage == Stage::Approved)?;
-            let proven = proof.version == version && proof.file_id.is_some() && !proof.moved;
+            let proven = proof.version == version && proof.file_id.is_some() && !proof.moved && proof.is_visible();
             proven.then_some(Due::Delivered(kind, proof.id))
         }
         Verdict::Parked(code) => {
@@ -91,6 +91,24 @@ pub fn due(row: &FileRow, attachments: &[Attachment], policy: &Policy, now: Unix
         | Verdict::Ignored(_)
         | Verdict::Unrouted(_) => None,
     }
+}
+
+/// Why a file that is announced to go, and has not gone, is to stay after all: what it goes for does not hold any more.
+/// `refused`: the code for which it goes to quarantine.
+pub fn called_off(
+    refused: Option<ParkCode>,
+    row: Option<&FileRow>,
+    proof: Option<&Attachment>,
+) -> Option<&'static str> {
+    if proof.is_some_and(|proof| !proof.is_visible()) {
+        return Some("what is attached of it was found wrong at Connect");
+    }
+    let stands = match &row?.verdict {
+        Verdict::Parked(code) => refused == Some(*code),
+        Verdict::Attached => refused.is_none(),
+        _ => false,
+    };
+    (!stands).then_some("it is to be tried or looked at again")
 }
 
 /// Whether a file parked with this code is refused for a reason of its own, so that it belongs into quarantine. The
@@ -246,6 +264,7 @@ mod tests {
             attempt: 1,
             next_attempt: None,
             kept: false,
+            insisted: None,
         }
     }
 
@@ -298,13 +317,14 @@ mod tests {
         );
         assert_eq!(due(&attached, std::slice::from_ref(&good), &policy(AfterApproval::Keep), AT), None);
         type Change = fn(&mut FileRow, &mut Attachment);
-        let changed: [(&str, Change); 8] = [
+        let changed: [(&str, Change); 9] = [
             ("no FileId", |_, a| a.file_id = None),
             ("another size", |_, a| a.version.size = 4),
             ("another hash", |_, a| a.version.hash = ContentHash([8; 32])),
             ("not approved", |_, a| a.stage = Stage::Completed),
             ("rejected", |_, a| a.stage = Stage::Rejected),
             ("to be replaced elsewhere", |_, a| a.moved = true),
+            ("found wrong at Connect since", |_, a| a.found = Some(ParkCode::MissingRemotely)),
             ("not read", |r, _| r.hash = None),
             ("gone", |r, _| r.absent_since = Some(AT)),
         ];
@@ -328,6 +348,24 @@ mod tests {
             Verdict::Unrouted("x".into()),
         ] {
             assert_eq!(due_with(&row(verdict.clone()), std::slice::from_ref(&good)), None, "{verdict}");
+        }
+    }
+
+    #[test]
+    fn what_a_file_goes_for_must_still_hold_when_it_goes() {
+        let good = attachment(1, Stage::Approved);
+        let missing = Attachment { found: Some(ParkCode::MissingRemotely), ..good.clone() };
+        let (attached, parked) = (row(Verdict::Attached), row(Verdict::Parked(ParkCode::Rejected)));
+        let off = |code, row: Option<&FileRow>, proof| called_off(code, row, proof).is_some();
+        assert!(!off(None, Some(&attached), Some(&good)));
+        assert!(!off(None, None, Some(&good)), "forgotten since: what was proven is");
+        assert!(off(None, Some(&attached), Some(&missing)) && off(None, None, Some(&missing)));
+        assert!(!off(Some(ParkCode::Rejected), Some(&parked), None));
+        assert!(off(Some(ParkCode::Failed), Some(&parked), None) && off(None, Some(&parked), Some(&good)));
+        assert!(off(Some(ParkCode::Rejected), Some(&attached), None), "found to be as it should be at Connect");
+        for verdict in [Verdict::Queued, Verdict::Settling, Verdict::Uploading, Verdict::Scanning] {
+            let row = row(verdict);
+            assert!(off(None, Some(&row), Some(&good)) && off(Some(ParkCode::Rejected), Some(&row), None));
         }
     }
 

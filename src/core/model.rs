@@ -221,6 +221,8 @@ pub struct FileRow {
     pub next_attempt: Option<UnixMillis>,
     /// It is gone, and a person keeps what is attached of it (`casedrop keep`).
     pub kept: bool,
+    /// The content for which a person let Connect judge, whatever is believed of it (`casedrop retry`).
+    pub insisted: Option<ContentHash>,
 }
 
 impl FileRow {
@@ -228,6 +230,11 @@ impl FileRow {
     pub fn comes_back(&mut self) -> bool {
         self.kept = false;
         self.absent_since.take().is_some()
+    }
+
+    /// Whether a person lets Connect judge what the file holds.
+    pub fn is_insisted_on(&self) -> bool {
+        self.insisted.is_some() && self.insisted == self.hash
     }
 
     /// The version last read.

@@ -403,10 +403,12 @@ fn standing(known: &Known, version: Option<Version>, target: &Target) -> Option<
             _ => Some(Verdict::Uploading),
         };
     }
-    // Also where it was touched between the retry and the try.
+    // Also where it was touched, or away, between the retry and the try.
     let retried = known.row.as_ref().is_some_and(|row| match row.verdict {
         Verdict::Queued => true,
-        Verdict::Settling => row.next_attempt.is_some() && row.hash.is_none_or(|hash| hash == version.hash),
+        Verdict::Settling | Verdict::Deleting => {
+            row.next_attempt.is_some() && row.hash.is_none_or(|hash| hash == version.hash)
+        }
         _ => false,
     });
     if let Some(approved) = approved {

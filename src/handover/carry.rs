@@ -41,6 +41,8 @@ pub(super) struct Load<'a> {
     pub handover: &'a Handover,
     /// It was announced by an earlier run or try, which may have come to any point.
     pub resumed: bool,
+    /// Why it is to stay, if it has not gone yet.
+    pub called_off: Option<&'static str>,
     /// What goes with the file, if it is there: a path beside it, and what its name has behind the file's.
     pub with: Option<(&'a RelPath, &'a str)>,
     /// What is to lie beside the file: the end of its name and its content.
@@ -53,6 +55,8 @@ pub(super) struct Load<'a> {
 pub(super) enum Ended {
     /// It is where it was to go, durably.
     Done { with: Vec<RelPath>, doubt: Option<&'static str> },
+    /// It is where it was, and is not to go any more.
+    CalledOff(&'static str),
     /// What stands at the path, or stood there, is not what was to be handed over. It is among the mirror's files.
     Changed(&'static str),
     /// The same, after an earlier try that may have had the file away: what stands at the path may be another one.
@@ -211,6 +215,11 @@ fn checked(load: &Load<'_>, folder: &OwnedFd) -> Step<File> {
     }
 }
 
+/// The last look before anything moves.
+fn still_wanted(load: &Load<'_>) -> Step<()> {
+    load.called_off.map_or(Ok(()), |why| Err(Ended::CalledOff(why)))
+}
+
 fn stopped(moved: bool) -> Ended {
     Ended::Failed { fault: Fault { text: "casedrop is stopping".to_owned(), wide: true }, moved }
 }
@@ -238,6 +247,7 @@ fn store_it(load: &Load<'_>, folder: Option<OwnedFd>, (to, target): (&OwnedFd, &
     }
     let Some(folder) = folder else { return Ok(Ended::Gone) };
     let file = checked(load, &folder)?;
+    still_wanted(load)?;
     if seen(to, target.file_name())? != Look::Absent {
         return taken(load, to);
     }
@@ -572,6 +582,10 @@ fn remove_it(load: &Load<'_>, folder: &OwnedFd) -> Step<Ended> {
                 _ => return Ok(unseen()),
             },
             _ => {
+                if let Some(why) = load.called_off {
+                    after("putting the file back", put_back(folder, &aside, folder, name))?;
+                    return Ok(Ended::Changed(why));
+                }
                 let gone = take_away(load, folder)?;
                 let changed = Ended::Changed("it was changed while it was handed over, and went back");
                 return Ok(if gone { Ended::Done { with: Vec::new(), doubt: None } } else { changed });
@@ -579,6 +593,7 @@ fn remove_it(load: &Load<'_>, folder: &OwnedFd) -> Step<Ended> {
         }
     }
     checked(load, folder)?;
+    still_wanted(load)?;
     let with = ahead::take_with(load, folder, folder)?;
     crash::at(Point::HandoverChecked);
     if take_away(load, folder)? {

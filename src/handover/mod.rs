@@ -310,7 +310,7 @@ impl HandoverLoop {
         for (order, end) in &ended {
             match end {
                 Ended::Failed { fault: found, .. } if found.wide => fault = Some(found.text.clone()),
-                Ended::Done { .. } | Ended::Changed(_) | Ended::Doubtful(_) | Ended::Gone => {}
+                Ended::Done { .. } | Ended::Gone | Ended::CalledOff(_) | Ended::Changed(_) | Ended::Doubtful(_) => {}
                 Ended::Taken(_) | Ended::Failed { .. } => {}
             }
             self.tell(&order.handover, end);
@@ -333,7 +333,8 @@ impl HandoverLoop {
             match end {
                 Ended::Done { .. } => self.empties.add(&order.handover.path, self.mirror.config.settle),
                 Ended::Gone => drop(self.gone.insert(order.handover.path.clone(), Instant::now() + GONE_RESTS)),
-                Ended::Changed(_) | Ended::Doubtful(_) | Ended::Taken(_) | Ended::Failed { .. } => {}
+                Ended::CalledOff(_) | Ended::Changed(_) | Ended::Doubtful(_) => {}
+                Ended::Taken(_) | Ended::Failed { .. } => {}
             }
         }
         match fault {
@@ -381,7 +382,9 @@ impl HandoverLoop {
                     tracing::warn!(mirror, file, to, code, "refused and moved to quarantine");
                 }
             },
-            Ended::Changed(why) | Ended::Doubtful(why) => tracing::info!(mirror, file, "not handed over: {why}"),
+            Ended::CalledOff(why) | Ended::Changed(why) | Ended::Doubtful(why) => {
+                tracing::info!(mirror, file, "not handed over: {why}")
+            }
             Ended::Gone => tracing::info!(mirror, file, "not handed over: it is gone here already"),
             Ended::Taken(_) => tracing::debug!(mirror, file, "its name was taken meanwhile; another one is chosen"),
             Ended::Failed { fault, .. } if fault.wide || h.last_error.as_deref() == Some(fault.text.as_str()) => {
@@ -404,6 +407,7 @@ impl Outcome {
     fn of(end: &Ended) -> Self {
         match end {
             Ended::Done { with, doubt } => Self::Done(with.clone(), *doubt),
+            Ended::CalledOff(why) => Self::Cancelled(why, Remains::Same),
             Ended::Changed(why) => Self::Cancelled(why, Remains::Changed),
             Ended::Doubtful(why) => Self::Cancelled(why, Remains::Doubtful),
             Ended::Gone => Self::Cancelled("the file was gone", Remains::Gone),
@@ -513,6 +517,7 @@ fn stand_in(h: &Handover) -> crate::core::model::FileRow {
         attempt: 0,
         next_attempt: None,
         kept: false,
+        insisted: None,
     }
 }
 
@@ -595,7 +600,9 @@ fn carry_all(
         let with = with.filter(|(path, _)| path.file_name().len() <= handover::LONGEST_NAME);
         let paper = papers::paper(reader, (mirror, instance), &order)?;
         let store = h.to.as_ref().and_then(|(folder, _)| stores.get(folder));
-        let end = carry::carry(Load { root, store, handover: h, resumed, with, paper, stop });
+        let (row, proof) = (reader.file(h.mirror, &h.path)?, h.attachment.map(|id| reader.attachment(id)).transpose()?);
+        let called_off = handover::called_off(h.code, row.as_ref(), proof.flatten().as_ref());
+        let end = carry::carry(Load { root, store, handover: h, resumed, called_off, with, paper, stop });
         ended.push((order, end));
     }
     Ok(ended)

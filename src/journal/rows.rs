@@ -115,9 +115,10 @@ pub(super) fn hold(row: &Row<'_>) -> Result<Hold> {
 }
 
 pub(super) const FILE: &str = "mirror, path, dev, inode, size, mtime_ns, ctime_ns, verdict, detail, absent_since, \
-                               hash, note, seen_at, since, attempt, next_attempt, kept";
+                               hash, note, seen_at, since, attempt, next_attempt, kept, \
+                               insisted";
 /// The index of a column selected after these.
-pub(super) const FILE_END: usize = 17;
+pub(super) const FILE_END: usize = 18;
 
 /// The columns `dev` to `ctime_ns`, which stand side by side.
 pub(super) fn stat(row: &Row<'_>, first: usize) -> Result<Stat> {
@@ -147,6 +148,7 @@ pub(super) fn file(row: &Row<'_>) -> Result<FileRow> {
         attempt: row.get(14)?,
         next_attempt: row.get(15)?,
         kept: row.get(16)?,
+        insisted: row.get(17)?,
     })
 }
 

@@ -200,11 +200,11 @@ impl Tx<'_> {
         };
         self.change(
             "INSERT INTO file (mirror, path, dev, inode, size, mtime_ns, ctime_ns, verdict, detail, absent_since,
-                 hash, note, seen_at, since, attempt, next_attempt, waiting_since, kept)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)
+                 hash, note, seen_at, since, attempt, next_attempt, waiting_since, kept, insisted)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)
              ON CONFLICT DO UPDATE SET dev = ?3, inode = ?4, size = ?5, mtime_ns = ?6, ctime_ns = ?7, verdict = ?8,
                  detail = ?9, absent_since = ?10, hash = ?11, note = ?12, seen_at = ?13, since = ?14, attempt = ?15,
-                 next_attempt = ?16, kept = ?18,
+                 next_attempt = ?16, kept = ?18, insisted = ?19,
                  waiting_since = CASE WHEN ?17 IS NULL THEN NULL ELSE coalesce(waiting_since, ?17) END",
             params![
                 row.mirror,
@@ -225,6 +225,7 @@ impl Tx<'_> {
                 row.next_attempt,
                 waiting,
                 row.kept,
+                row.insisted,
             ],
         )?;
         Ok(())

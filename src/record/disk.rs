@@ -309,14 +309,13 @@ fn apply(
         Step::Forget => {
             give_up(tx, &view.attachments, "the file is gone", now, |a| a.stage.is_under_way())?;
             clean_up(tx, &view.attachments, plan::REFUSED_AND_GONE, now)?;
-            note(
-                tx,
-                now,
-                of,
-                None,
-                EventKind::Forgotten,
-                json!({ "text": "gone before anything of it was visible at Connect" }),
-            )?;
+            let deleted = |a: &Attachment| a.reason.as_deref() == Some(plan::ABSENT);
+            let text = if view.attachments.iter().any(deleted) {
+                "gone; what was attached of it is deleted at Connect"
+            } else {
+                "gone before anything of it was visible at Connect"
+            };
+            note(tx, now, of, None, EventKind::Forgotten, json!({ "text": text }))?;
             if rules.ingest {
                 tx.close_attachments(mirror, path, None, now)?;
                 handover::forgotten(tx, mirror, path, now)?;
@@ -380,7 +379,10 @@ pub fn delete(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, evidence: &str, now
     let Some(mut row) = tx.file(mirror, path)? else { return Ok(()) };
     // It may be back by now, or kept by hand.
     let (Some(absent_since), Verdict::Deleting) = (row.absent_since, &row.verdict) else { return Ok(()) };
-    for mut attachment in tx.attachments_of(mirror, path)? {
+    let attachments = tx.attachments_of(mirror, path)?;
+    // Its row goes with what is deleted.
+    give_up_waiting(tx, &attachments, "the file is gone", now)?;
+    for mut attachment in attachments {
         if !attachment.stage.stands() {
             continue;
         }
@@ -483,5 +485,6 @@ pub(super) fn fresh(mirror: MirrorId, path: &RelPath, now: UnixMillis) -> FileRo
         attempt: 0,
         next_attempt: None,
         kept: false,
+        insisted: None,
     }
 }

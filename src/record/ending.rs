@@ -72,6 +72,9 @@ pub fn rejected(tx: &Tx<'_>, id: AttachmentId, now: UnixMillis) -> Result<()> {
     attachment.reason = Some(ParkCode::Rejected.as_str().to_owned());
     tx.put_attachment(&attachment, now)?;
     event(tx, &attachment, EventKind::Rejected, now)?;
+    if tx.is_closed(id)? {
+        return announce_delete(tx, &mut attachment, plan::REFUSED_AND_GONE, now);
+    }
     park_or_requeue(tx, &attachment, ParkCode::Rejected, "the scan ended REJECTED", now)
 }
 

@@ -10,7 +10,6 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::disk::{clean_up, give_up_unfinished, missing};
-use super::preflight::BY_HAND;
 use super::{Result, note, set_verdict};
 use crate::core::handover::{self, Due, Policy};
 use crate::core::model::{
@@ -165,6 +164,8 @@ pub fn done(tx: &Tx<'_>, id: HandoverId, with: &[RelPath], doubt: Option<&str>, 
         HandoverKind::Quarantine => (EventKind::Quarantined, "refused; the local file is in quarantine"),
     };
     let to = h.to.as_ref().map(|(folder, target)| whole(folder, target));
+    let wrong = attachment.as_ref().is_some_and(|a| !a.is_visible());
+    let doubt = doubt.or(wrong.then_some("what is attached of it was found wrong at Connect when it had gone already"));
     let detail = json!({
         "text": text, "to": to, "code": h.code, "size": h.stat.size, "sha256": h.hash.map(|hash| hash.to_string()),
         "file_id": attachment.as_ref().and_then(|a| a.file_id.as_ref()), "with": (!with.is_empty()).then_some(with),
@@ -186,6 +187,7 @@ pub fn done(tx: &Tx<'_>, id: HandoverId, with: &[RelPath], doubt: Option<&str>, 
     // Queued: tried again by hand meanwhile.
     let is_done_with = matches!(row.verdict, Verdict::Attached | Verdict::Parked(_) | Verdict::Queued);
     if row.stat.same_content_as(&h.stat) && is_done_with {
+        give_up_unfinished(tx, &tx.attachments_of(h.mirror, &h.path)?, "its file is handed over", now)?;
         tx.close_attachments(h.mirror, &h.path, None, now)?;
         tx.remove_file(h.mirror, &h.path)?;
         return Ok(true);
@@ -226,8 +228,14 @@ pub fn handover_failed(
         let detail = json!({ "text": text, "handover": h.kind });
         note(tx, now, (h.mirror, &h.path), h.attachment, EventKind::HandoverFailed, detail)?;
     }
-    if let Some(mut row) = tx.file(h.mirror, &h.path)?.filter(|row| row.verdict != Verdict::Queued) {
+    let Some(before) = tx.file(h.mirror, &h.path)? else { return Ok(news) };
+    let mut row = before.clone();
+    if row.verdict != Verdict::Queued {
         row.note = Some(format!("{} waits: {text}; next try after {at}", h.kind));
+    } else if !moved {
+        end_rest(&mut row, now);
+    }
+    if row != before {
         tx.put_file(&row)?;
     }
     Ok(news)
@@ -240,13 +248,17 @@ pub fn put_off_leaving(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, now: UnixM
     }
     if let Some(mut row) = tx.file(mirror, path)?.filter(|row| row.verdict == Verdict::Queued) {
         row.next_attempt = Some(now.plus(LEAVING_PAUSE));
-        // What a person asked for says more, and is a state.
-        if row.note.as_deref() != Some(BY_HAND) {
-            row.note = Some(LEAVING.to_owned());
-        }
+        row.note = Some(LEAVING.to_owned());
         tx.put_file(&row)?;
     }
     Ok(true)
+}
+
+/// It is known where the file is: what was queued meanwhile is tried.
+fn end_rest(row: &mut FileRow, now: UnixMillis) {
+    if row.verdict == Verdict::Queued && row.note.take_if(|note| note == LEAVING).is_some() {
+        row.next_attempt = Some(now);
+    }
 }
 
 /// The name at its target was taken meanwhile: it goes on to another one, wherever it is by now.
@@ -307,12 +319,7 @@ pub fn cancelled(tx: &Tx<'_>, id: HandoverId, why: &str, remains: Remains, now: 
         Remains::Gone if row.absent_since.is_none() => missing(tx, &mut row, now)?,
         Remains::Gone => {}
     }
-    if row.verdict == Verdict::Queued
-        && let Some(LEAVING | BY_HAND) = row.note.as_deref()
-    {
-        row.next_attempt = Some(now);
-        row.note.take_if(|note| note == LEAVING);
-    }
+    end_rest(&mut row, now);
     if row == before { Ok(()) } else { tx.put_file(&row) }
 }
 

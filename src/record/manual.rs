@@ -5,7 +5,6 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::attempt::{NOT_WANTED, is_wanted};
-use super::preflight::BY_HAND;
 use super::{Result, abandon, note, set_verdict};
 use crate::core::model::{
     Attachment, AttachmentId, EventKind, Hold, HoldCode, MirrorId, MirrorRow, ParkCode, RootIdentity, Stage, Verdict,
@@ -156,8 +155,10 @@ pub fn retry(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, now: UnixMillis) -> 
             // What was believed of it does not count: the service itself is to judge.
             let believed =
                 matches!(code, ParkCode::TooLarge | ParkCode::TypeNotAllowed | ParkCode::BadName | ParkCode::CaseFull);
-            let note = (believed && next == Verdict::Queued).then(|| BY_HAND.to_owned());
+            let insisted = row.hash.filter(|_| believed && next == Verdict::Queued);
+            let note = insisted.map(|_| "asked for by hand: Connect judges".to_owned());
             set_verdict(&mut row, next, note, now);
+            row.insisted = insisted;
         }
         Verdict::Queued if waiting => {}
         _ => return Ok(done),

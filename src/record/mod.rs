@@ -65,13 +65,15 @@ fn note(
     tx.add_event(&NewEvent { mirror: of.0, path: Some(of.1.clone()), attachment, kind, detail }, now).map(drop)
 }
 
-/// Sets the verdict of a row in memory; `since` moves only when the word does. What is parked waits for no time.
+/// Sets the verdict of a row in memory; `since` moves only when the word does. What is parked waits for no time,
+/// and what a person insisted on has been tried.
 fn set_verdict(row: &mut FileRow, verdict: Verdict, note: Option<String>, now: UnixMillis) {
     if row.verdict != verdict {
         row.since = now;
     }
     if matches!(verdict, Verdict::Parked(_)) {
         row.next_attempt = None;
+        row.insisted = None;
     }
     row.verdict = verdict;
     row.note = note;

@@ -10,9 +10,6 @@ use crate::core::preflight::{FullCase, Limits, Refusal};
 use crate::journal::Tx;
 use crate::types::{CaseArn, RelPath, UnixMillis};
 
-/// The note of a file that a person let try again: Connect is asked whatever is believed here.
-pub const BY_HAND: &str = "asked for by hand: Connect judges";
-
 /// Looks at a queued file before its start call. With a refusal it is parked, and no call is to be made.
 ///
 /// `bytes` is the size of what would be sent. An attempt that is under way is let through: its request was allowed to go, and only the service's answer ends it.
@@ -26,7 +23,7 @@ pub fn preflight(
 ) -> Result<Option<Refusal>> {
     let Some(mut row) = tx.file(mirror, path)? else { return Ok(None) };
     let due = row.next_attempt.is_none_or(|at| at <= now);
-    if row.verdict != Verdict::Queued || !due || row.note.as_deref() == Some(BY_HAND) {
+    if row.verdict != Verdict::Queued || !due || row.is_insisted_on() {
         return Ok(None);
     }
     let version = row.version();

@@ -269,6 +269,7 @@ impl Engine {
     async fn wait_for_all_but(&mut self, left: usize) {
         while self.tasks.len() > left {
             tokio::select! {
+                biased;
                 _ = self.tasks.join_next() => {}
                 () = host::time::sleep(super::TICK) => {
                     if let Err(error) = self.watch_clock().await {

@@ -237,6 +237,27 @@ fn killed_while_quarantining() {
     });
 }
 
+/// What was found to be missing at Connect while its hand-over was cut off does not go: it is attached anew first.
+#[test]
+fn what_is_missing_at_connect_is_not_handed_over_before_it_is_there_again() {
+    for after in ["archive", "delete"] {
+        let stage = stage(after, "");
+        stage.write("in/a.txt", "content");
+        die_at(&stage, "handover.begun");
+        crate::verify::age(&stage);
+        stage.sandbox.lose_file(&stage.ours()[0].file_id);
+        let found = text(&stage.run(&["verify"]));
+        assert!(found.contains("missing"), "{found}");
+        assert_eq!(stage.verdict("in/a.txt"), "parked(missing-remotely)");
+        let shown = text(&stage.run(&["verify", "--fix", "missing", "--count", "1"]));
+        assert!(shown.contains("1 of 1 under way"), "{shown}");
+        recover(&stage, &archive(&stage), after);
+        let expected = if after == "archive" { hashes(&["content"]) } else { Vec::new() };
+        assert_eq!(contents(&archive(&stage)), expected, "{after}");
+        assert_eq!(visible(&stage), [("in - a.txt".to_owned(), sha256(b"content"))], "{after}");
+    }
+}
+
 /// A mirror that is no longer an ingesting one takes nothing for a removal that an earlier run has half done.
 #[test]
 fn killed_while_archiving_and_started_as_a_mirror() {

@@ -46,6 +46,7 @@ fn row(verdict: Verdict, content: u8) -> FileRow {
         attempt: 0,
         next_attempt: None,
         kept: false,
+        insisted: None,
     }
 }
 

@@ -134,7 +134,7 @@ pub(super) fn settle(load: &Load<'_>, at: &OwnedFd, ended: Ended) -> Step<Ended>
         Ended::Failed { fault, .. } => return Ok(Ended::Failed { fault, moved: true }),
         Ended::Taken(_) => return Ok(ended),
         Ended::Done { doubt: None, .. } => false,
-        Ended::Done { .. } | Ended::Changed(_) | Ended::Doubtful(_) | Ended::Gone => true,
+        Ended::Done { .. } | Ended::CalledOff(_) | Ended::Changed(_) | Ended::Doubtful(_) | Ended::Gone => true,
     };
     if goes_back
         && let Some(folder) = source_folder(load, true)?

@@ -14,6 +14,7 @@ struct Place {
     handover: Handover,
     /// What the name of a file that goes with it has behind its own.
     with: Option<&'static str>,
+    called_off: Option<&'static str>,
 }
 
 impl Place {
@@ -45,7 +46,7 @@ impl Place {
             created_at: UnixMillis(i64::MAX),
             ended_at: None,
         };
-        Self { dir, handover, with: None }
+        Self { dir, handover, with: None, called_off: None }
     }
 
     fn root(&self, name: &str) -> PathBuf {
@@ -63,7 +64,16 @@ impl Place {
         let paper = Some((".note", b"paper".to_vec())).filter(|_| store.is_some());
         let beside = self.with.map(|suffix| (RelPath::new(format!("in/a.txt{suffix}").into_bytes()).unwrap(), suffix));
         let with = beside.as_ref().map(|(path, suffix)| (path, *suffix));
-        carry(Load { root: &root, store, handover: &self.handover, resumed, with, paper, stop: &|| false })
+        carry(Load {
+            root: &root,
+            store,
+            handover: &self.handover,
+            resumed,
+            called_off: self.called_off,
+            with,
+            paper,
+            stop: &|| false,
+        })
     }
 }
 
@@ -516,4 +526,46 @@ fn a_file_that_was_only_touched_is_the_same_one_and_the_next_of_its_name_is_not(
     fs::write(place.root("a.txt"), "the next scan").unwrap();
     assert!(matches!(place.carry(true), Ended::Doubtful(_)));
     assert_eq!(read(&place.root("a.txt")), "the next scan");
+}
+
+#[test]
+fn what_is_not_to_go_any_more_stays_where_it_is() {
+    for kind in [HandoverKind::Archive, HandoverKind::Delete, HandoverKind::Quarantine] {
+        for resumed in [false, true] {
+            let mut place = Place::new(kind);
+            place.called_off = Some("why");
+            place.with = Some(sidecar::SUFFIX);
+            let beside = place.root(&format!("a.txt{}", sidecar::SUFFIX));
+            fs::write(&beside, "{}").unwrap();
+            assert!(matches!(place.carry(resumed), Ended::CalledOff("why")), "{kind} {resumed}");
+            assert_eq!(
+                (read(&place.root("a.txt")), read(&beside)),
+                ("content".into(), "{}".into()),
+                "{kind} {resumed}"
+            );
+            assert_eq!(read(&place.store("a.txt")), "-", "{kind} {resumed}");
+            // What is not the file any more is told as that.
+            fs::write(place.root("a.txt"), "changed").unwrap();
+            assert!(matches!(place.carry(false), Ended::Changed(_)), "{kind} {resumed}");
+        }
+    }
+    // Set aside to be removed, and not removed: it goes back, also beside what came meanwhile.
+    for (new, back) in [(None, "a.txt"), (Some("the next one"), "a~2.txt")] {
+        let mut place = Place::new(HandoverKind::Delete);
+        let aside = place.root(".casedrop-7-7fffffffffffffff.gone");
+        fs::rename(place.root("a.txt"), &aside).unwrap();
+        if let Some(new) = new {
+            fs::write(place.root("a.txt"), new).unwrap();
+        }
+        place.called_off = Some("why");
+        assert!(matches!(place.carry(true), Ended::Doubtful("why")), "{new:?}");
+        assert_eq!((read(&place.root(back)), read(&aside)), ("content".into(), "-".into()), "{new:?}");
+        assert!(new.is_none_or(|new| read(&place.root("a.txt")) == new));
+    }
+    // What has gone has gone.
+    let mut place = Place::new(HandoverKind::Archive);
+    place.carry(false);
+    place.called_off = Some("why");
+    assert!(matches!(place.carry(true), Ended::Done { .. }));
+    assert_eq!(read(&place.store("a.txt")), "content");
 }

@@ -159,6 +159,7 @@ fn what_was_kept_or_to_be_replaced_elsewhere_still_is() {
         [],
     )
     .unwrap();
+    conn.execute("UPDATE file SET note = 'asked for by hand: Connect judges' WHERE verdict = 'queued'", []).unwrap();
     let refused = "INSERT INTO event (at, mirror, attachment, kind, detail) VALUES (9, 9, 9, 'adopted', ?1)";
     conn.execute(refused, [r#"{"text":"taken over from Connect as rejected"}"#]).unwrap();
     drop(conn);
@@ -166,6 +167,7 @@ fn what_was_kept_or_to_be_replaced_elsewhere_still_is() {
     let reader = journal.reader().unwrap();
     for row in reader.files_from(crate::core::model::MirrorId(9), None, 100).unwrap() {
         assert_eq!(row.kept, row.path == path_of("completed"), "{}", row.path);
+        assert_eq!(row.is_insisted_on(), row.path == path_of("queued"), "{}", row.path);
     }
     let refused = reader.attachment(AttachmentId(9)).unwrap().unwrap();
     assert_eq!(refused.reason.as_deref(), Some(crate::core::plan::REFUSED_AND_GONE));

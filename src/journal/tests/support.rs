@@ -55,6 +55,7 @@ pub fn row(mirror: MirrorId, name: &str, verdict: Verdict) -> FileRow {
         attempt: 0,
         next_attempt: None,
         kept: false,
+        insisted: None,
     }
 }
 

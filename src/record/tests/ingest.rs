@@ -178,6 +178,56 @@ fn what_was_tried_again_while_it_went_to_quarantine_is_done_with() {
 
 /// Delivery asked for it again and again, for as long as its grace lasted.
 #[test]
+fn what_certainly_did_not_leave_is_tried_at_once() {
+    on_journal(|w| {
+        w.bring("f", 3, Stage::Rejected)?;
+        let id = begun(w, "f")?.handover.id;
+        assert!(retry(w.tx, w.mirror, &rel("f"), w.now())?);
+        assert!(put_off_leaving(w.tx, w.mirror, &rel("f"), w.now())?);
+        handover_failed(w.tx, id, "an answer was lost", true, Duration::from_secs(9), w.now())?;
+        assert!(w.row("f")?.unwrap().next_attempt > Some(w.now()));
+        handover_failed(w.tx, id, "the disk is full", false, Duration::from_secs(9), w.now())?;
+        let row = w.row("f")?.unwrap();
+        assert_eq!((row.next_attempt, row.note), (Some(w.now()), None));
+        assert!(!put_off_leaving(w.tx, w.mirror, &rel("f"), w.now())?);
+        Ok(())
+    });
+}
+
+#[test]
+fn what_is_found_wrong_at_connect_goes_nowhere_and_that_it_had_gone_is_told() {
+    on_journal(|w| {
+        for path in ["f", "g"] {
+            let id = w.bring(path, 3, Stage::Approved)?;
+            let handover = (path == "g").then(|| begun(w, path)).transpose()?;
+            let found = crate::core::model::ParkCode::MissingRemotely;
+            w.tx.put_attachment(&Attachment { found: Some(found), ..w.attachment(id)? }, w.now())?;
+            let Some(handover) = handover else {
+                assert_eq!(is_due(w.tx, w.mirror, &rel(path), Some(&policy()), w.now())?, None);
+                continue;
+            };
+            done(w.tx, handover.handover.id, &[], None, w.now())?;
+            let told = w.events(path)?.into_iter().find(|event| event.kind == EventKind::Archived).unwrap();
+            assert!(told.detail["doubt"].as_str().unwrap().contains("found wrong at Connect"), "{told:?}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_record_that_is_refused_after_its_file_was_replaced_by_another_is_cleaned_up() {
+    on_journal(|w| {
+        let old = w.bring("f", 3, Stage::Completed)?;
+        assert_eq!(at_path(w, "f", &Seen::Absent)?, Step::Missing);
+        let other = Stat { inode: 9, ..stat(3, 77) };
+        assert!(matches!(at_path(w, "f", &Seen::Present(other, Content::Unread))?, Step::Arrive { .. }));
+        rejected(w.tx, old, w.now())?;
+        assert_eq!((w.stage(old)?, w.verdict("f")?.as_str()), (Stage::Deleting, "settling"));
+        Ok(())
+    });
+}
+
+#[test]
 fn what_goes_while_its_next_content_is_queued_is_not_tried() {
     on_journal(|w| {
         w.bring("f", 3, Stage::Approved)?;
@@ -252,7 +302,7 @@ fn what_stands_at_the_path_after_a_doubtful_hand_over_replaces_nothing_unless_it
             cancelled(w.tx, handover, "why", remains, w.now())?;
             if remains == Remains::Changed {
                 let row = w.row("l")?.unwrap();
-                assert_eq!((row.note.as_deref(), row.next_attempt), (Some(preflight::BY_HAND), Some(w.now())));
+                assert_eq!((row.is_insisted_on(), row.next_attempt), (true, Some(w.now())));
             }
 
             // The same file still: what was asked for is done.

@@ -265,6 +265,24 @@ fn invariant_2_a_delete_needs_two_absences_with_the_grace_between() {
 }
 
 #[test]
+fn what_waits_for_its_next_try_keeps_no_row_of_a_deleted_file() {
+    on_journal(|w| {
+        let old = w.bring("f", 1, Stage::Approved)?;
+        w.show("f", 2, 9)?;
+        let new = w.attempt("f")?.id;
+        start_failed(w.tx, new, &failure(Next::Throttled, true), 0.5, w.now())?;
+        assert!(matches!(w.absent("f")?, Step::BeginGrace { .. }));
+        w.pass(GRACE_MS);
+        assert_eq!(w.absent("f")?, Step::DeleteDue);
+        delete(w.tx, w.mirror, &rel("f"), "a listing", w.now())?;
+        assert_eq!((w.stage(old)?, w.stage(new)?), (Stage::Deleting, Stage::Abandoned));
+        w.deleted(old)?;
+        assert_eq!(w.verdict("f")?, "no row");
+        Ok(())
+    });
+}
+
+#[test]
 fn a_file_that_returns_in_its_grace_stays_and_while_deleting_is_attached_anew() {
     on_journal(|w| {
         let id = w.bring("f", 1, Stage::Approved)?;

@@ -218,3 +218,67 @@ fn a_retry_counts_until_it_is_made() {
         Ok(())
     });
 }
+
+/// Moved away and back before the try was made: the same.
+#[test]
+fn a_retry_outlives_an_absence() {
+    on_journal(|w| {
+        w.bring("f", 1, Stage::Approved)?;
+        w.show("f", 2, 5)?;
+        let new = w.attempt("f")?.id;
+        w.go(new, Stage::Rejected)?;
+        for retried in [false, true] {
+            assert_eq!(w.verdict("f")?, "parked(rejected)");
+            assert!(!retried || retry(w.tx, w.mirror, &rel("f"), w.now())?);
+            assert!(matches!(w.absent("f")?, Step::BeginGrace { .. }));
+            let step = w.show("f", 2, 5)?;
+            assert_eq!(matches!(step, Step::Queue { .. }), retried, "{step:?}");
+        }
+        Ok(())
+    });
+}
+
+/// What a person insists on is sent whatever is believed of it, and whatever comes between: until Connect has judged, or
+/// the content is another one.
+#[test]
+fn what_is_insisted_on_is_sent_whatever_comes_between() {
+    on_journal(|w| {
+        let limits = crate::core::preflight::Limits::told(None, Some(vec!["pdf".to_owned()]));
+        let believed = |w: &World<'_, '_>| {
+            let target = route(&rel("f"))?.unwrap();
+            preflight(w.tx, (w.mirror, &rel("f")), &target, 1, &limits, w.now()).map(|found| found.is_some())
+        };
+        w.show("f", 1, 5)?;
+        assert!(believed(w)?);
+        assert_eq!(w.verdict("f")?, "parked(type-not-allowed)");
+        assert!(retry(w.tx, w.mirror, &rel("f"), w.now())?);
+        assert!(!believed(w)?);
+        // A converter that could not be started, a touch, an attempt that was cut off, one that Connect did not answer.
+        put_off(w.tx, w.mirror, &rel("f"), "why", w.now())?;
+        assert!(!believed(w)?);
+        assert!(matches!(w.show("f", 1, 6)?, Step::Queue { .. }));
+        assert!(!believed(w)?);
+        let cut_off = w.attempt("f")?.id;
+        w.go(cut_off, Stage::Started)?;
+        recover(w.tx, w.now())?;
+        assert!(!believed(w)?);
+        let failing = w.attempt("f")?.id;
+        w.go(failing, Stage::Started)?;
+        give_up(w.tx, failing, "the bytes", None, Some(&failure(Next::Retry, true)), 0.5, w.now())?;
+        w.pass(3_600_000);
+        assert!(!believed(w)?);
+        // Connect's own word is the last one; other content is believed of what it was before.
+        let refused = w.attempt("f")?.id;
+        w.go(refused, Stage::Rejected)?;
+        assert_eq!(w.row("f")?.unwrap().insisted, None);
+        for (content, touch) in [(2, 7), (3, 8)] {
+            w.show("f", content, touch)?;
+            assert!(believed(w)?);
+            assert!(retry(w.tx, w.mirror, &rel("f"), w.now())?);
+        }
+        assert!(!believed(w)?);
+        w.show("f", 4, 9)?;
+        assert!(believed(w)?);
+        Ok(())
+    });
+}

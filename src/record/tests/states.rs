@@ -134,6 +134,7 @@ fn set_up(world: &World<'_, '_>, state: &State) -> Result<()> {
             attempt: row.attempt,
             next_attempt: row.next.map(at),
             kept: row.kept,
+            insisted: None,
         })?;
     }
     for (number, wanted) in state.attached.iter().enumerate() {
