@@ -4,7 +4,7 @@
 //! A file's life at its path begins with `seen` and ends with the next `seen` of that path. Every life has exactly one
 //! end, so the totals add up.
 
-use super::model::{Event, EventKind};
+use super::model::{Event, EventKind, ParkCode};
 use super::plan::ABSENT;
 
 /// Where a life stands, or how it ended. The words are stable.
@@ -104,7 +104,8 @@ pub struct Course {
 /// life: the clean-up of an earlier one may go on.
 pub fn course(events: &[Event], own: impl Fn(&Event) -> bool) -> Course {
     let mut course = Course { end: End::Waiting, detail: None, decided_by: None, attached_by: None };
-    let mut was_visible = false;
+    // Whether agents saw something of it, and whether they do.
+    let (mut was_visible, mut visible) = (false, false);
     for event in events.iter().filter(|event| own(event)) {
         let text = |key: &str| event.detail.get(key).and_then(|value| value.as_str()).map(ToOwned::to_owned);
         let (end, detail) = match event.kind {
@@ -113,15 +114,15 @@ pub fn course(events: &[Event], own: impl Fn(&Event) -> bool) -> Course {
             EventKind::Parked => (End::Parked, text("code")),
             EventKind::Unrouted => (End::Unrouted, text("text")),
             // What is attached stays attached when it leaves scope.
-            EventKind::Ignored if was_visible => (End::Attached, None),
+            EventKind::Ignored if visible => (End::Attached, None),
             EventKind::Ignored => (End::Ignored, text("text")),
             EventKind::Archived => (End::Archived, text("to")),
             EventKind::Removed => (End::Removed, None),
             EventKind::Quarantined => (End::Quarantined, text("code")),
-            EventKind::Left => (if was_visible { End::Left } else { End::Gone }, None),
-            // By hand, where it was missing at Connect too.
-            EventKind::Forgotten if was_visible => (End::Deleted, None),
-            EventKind::Forgotten => (End::Gone, None),
+            EventKind::Left if visible => (End::Left, None),
+            // By hand, where it was missing at Connect too, say.
+            EventKind::Left | EventKind::Forgotten if was_visible => (End::Deleted, None),
+            EventKind::Left | EventKind::Forgotten => (End::Gone, None),
             // What is attached is what the file holds, again or still.
             EventKind::Unchanged => (End::Attached, None),
             EventKind::MovedAway => (End::Moved, text("to")),
@@ -131,7 +132,9 @@ pub fn course(events: &[Event], own: impl Fn(&Event) -> bool) -> Course {
         if event.kind == EventKind::Attached {
             course.attached_by = Some(event.id);
         }
+        let gone = end == End::Deleted || detail.as_deref() == Some(ParkCode::MissingRemotely.as_str());
         was_visible |= end == End::Attached;
+        visible = end == End::Attached || (visible && !gone);
         (course.end, course.detail, course.decided_by) = (end, detail, Some(event.id));
     }
     course
@@ -176,6 +179,17 @@ mod tests {
             (vec![(Queued, none()), (Ignored, json!({"text": "rule"}))], End::Attached, None),
             (vec![(Queued, none()), (Absent, none()), (Left, none())], End::Left, None),
             (vec![(Parked, json!({"code": "rejected"})), (Left, none())], End::Left, None),
+            (vec![(Parked, json!({"code": "missing-remotely"})), (Left, none())], End::Deleted, None),
+            (
+                vec![
+                    (Queued, none()),
+                    (Deleted, json!({"text": "absent"})),
+                    (Queued, none()),
+                    (Ignored, json!({"text": "r"})),
+                ],
+                End::Ignored,
+                Some("r"),
+            ),
             (vec![(MovedAway, json!({"to": "b"}))], End::Moved, Some("b")),
             (vec![(Parked, json!({"code": "missing-remotely"})), (Forgotten, none())], End::Deleted, None),
             (vec![(Parked, json!({"code": "unreadable"})), (Unchanged, none())], End::Attached, None),

@@ -26,6 +26,7 @@ use super::disk::{
 use crate::core::handover;
 use crate::core::model::{Handover, Stat};
 use crate::crash::{self, Point};
+use crate::journal::JournalError;
 use crate::scan::{self, Look, ReadFault, Root};
 use crate::types::{ContentHash, RelPath, UnixMillis};
 
@@ -41,8 +42,8 @@ pub(super) struct Load<'a> {
     pub handover: &'a Handover,
     /// It was announced by an earlier run or try, which may have come to any point.
     pub resumed: bool,
-    /// Why it is to stay, if it has not gone yet.
-    pub called_off: Option<&'static str>,
+    /// Why it is to stay, if it has not gone yet, by the journal as it is when this is asked.
+    pub called_off: &'a dyn Fn() -> Result<Option<&'static str>, JournalError>,
     /// What goes with the file, if it is there: a path beside it, and what its name has behind the file's.
     pub with: Option<(&'a RelPath, &'a str)>,
     /// What is to lie beside the file: the end of its name and its content.
@@ -215,9 +216,13 @@ fn checked(load: &Load<'_>, folder: &OwnedFd) -> Step<File> {
     }
 }
 
-/// The last look before anything moves.
+/// The last look at the journal before anything moves, or is gone for good.
+fn called_off(load: &Load<'_>) -> Step<Option<&'static str>> {
+    (load.called_off)().map_err(|error| unknown("the journal", error.to_string()))
+}
+
 fn still_wanted(load: &Load<'_>) -> Step<()> {
-    load.called_off.map_or(Ok(()), |why| Err(Ended::CalledOff(why)))
+    called_off(load)?.map_or(Ok(()), |why| Err(Ended::CalledOff(why)))
 }
 
 fn stopped(moved: bool) -> Ended {
@@ -402,6 +407,10 @@ fn take_away(load: &Load<'_>, folder: &OwnedFd) -> Step<bool> {
     crash::at(Point::HandoverAside);
     if is_it(load, &seen(folder, &aside)?) {
         if h.to.is_none() {
+            if let Some(why) = called_off(load)? {
+                after("putting the file back", put_back(folder, &aside, folder, name))?;
+                return Err(Ended::Changed(why));
+            }
             // First, so that as long as it is ahead the file was not removed by us.
             ahead::follow(load, folder)?;
         }
@@ -582,10 +591,6 @@ fn remove_it(load: &Load<'_>, folder: &OwnedFd) -> Step<Ended> {
                 _ => return Ok(unseen()),
             },
             _ => {
-                if let Some(why) = load.called_off {
-                    after("putting the file back", put_back(folder, &aside, folder, name))?;
-                    return Ok(Ended::Changed(why));
-                }
                 let gone = take_away(load, folder)?;
                 let changed = Ended::Changed("it was changed while it was handed over, and went back");
                 return Ok(if gone { Ended::Done { with: Vec::new(), doubt: None } } else { changed });

@@ -600,8 +600,11 @@ fn carry_all(
         let with = with.filter(|(path, _)| path.file_name().len() <= handover::LONGEST_NAME);
         let paper = papers::paper(reader, (mirror, instance), &order)?;
         let store = h.to.as_ref().and_then(|(folder, _)| stores.get(folder));
-        let (row, proof) = (reader.file(h.mirror, &h.path)?, h.attachment.map(|id| reader.attachment(id)).transpose()?);
-        let called_off = handover::called_off(h.code, row.as_ref(), proof.flatten().as_ref());
+        let called_off = || {
+            let proof = h.attachment.map(|id| reader.attachment(id)).transpose()?.flatten();
+            Ok(handover::called_off(h.code, reader.file(h.mirror, &h.path)?.as_ref(), proof.as_ref()))
+        };
+        let called_off = &called_off;
         let end = carry::carry(Load { root, store, handover: h, resumed, called_off, with, paper, stop });
         ended.push((order, end));
     }

@@ -172,7 +172,10 @@ fn apply(
                     approved.moved = false;
                     tx.put_attachment(&approved, now)?;
                 }
-                (row.attempt, row.next_attempt) = (0, None);
+                row.attempt = 0;
+            }
+            if matches!(verdict, Verdict::Attached | Verdict::Scanning) {
+                row.next_attempt = None;
             }
             let looked_at = row.hash == *hash && !row.stat.same_content_as(stat);
             let again = was_here && !matches!(row.verdict, Verdict::Attached | Verdict::Scanning);
@@ -309,7 +312,10 @@ fn apply(
         Step::Forget => {
             give_up(tx, &view.attachments, "the file is gone", now, |a| a.stage.is_under_way())?;
             clean_up(tx, &view.attachments, plan::REFUSED_AND_GONE, now)?;
-            let deleted = |a: &Attachment| a.reason.as_deref() == Some(plan::ABSENT);
+            // Not what an earlier file of the path left behind.
+            let since = view.row.as_ref().map_or(now, |row| row.seen_at);
+            let deleted =
+                |a: &Attachment| a.reason.as_deref() == Some(plan::ABSENT) && a.deleted_at.is_none_or(|at| at >= since);
             let text = if view.attachments.iter().any(deleted) {
                 "gone; what was attached of it is deleted at Connect"
             } else {

@@ -164,8 +164,17 @@ pub fn done(tx: &Tx<'_>, id: HandoverId, with: &[RelPath], doubt: Option<&str>, 
         HandoverKind::Quarantine => (EventKind::Quarantined, "refused; the local file is in quarantine"),
     };
     let to = h.to.as_ref().map(|(folder, target)| whole(folder, target));
-    let wrong = attachment.as_ref().is_some_and(|a| !a.is_visible());
-    let doubt = doubt.or(wrong.then_some("what is attached of it was found wrong at Connect when it had gone already"));
+    let same = |row: &FileRow| row.stat.same_content_as(&h.stat);
+    let row = tx.file(h.mirror, &h.path)?.filter(same);
+    let doubt = doubt.or(match (&attachment, row) {
+        (Some(proof), _) if !proof.is_visible() => {
+            Some("what is attached of it was found wrong at Connect when it had gone already")
+        }
+        (_, Some(row)) if row.verdict == Verdict::Queued => {
+            Some("it was asked to be tried again when it had gone already")
+        }
+        _ => None,
+    });
     let detail = json!({
         "text": text, "to": to, "code": h.code, "size": h.stat.size, "sha256": h.hash.map(|hash| hash.to_string()),
         "file_id": attachment.as_ref().and_then(|a| a.file_id.as_ref()), "with": (!with.is_empty()).then_some(with),
@@ -230,7 +239,7 @@ pub fn handover_failed(
     }
     let Some(before) = tx.file(h.mirror, &h.path)? else { return Ok(news) };
     let mut row = before.clone();
-    if row.verdict != Verdict::Queued {
+    if handover::called_off(h.code, Some(&row), None).is_none() {
         row.note = Some(format!("{} waits: {text}; next try after {at}", h.kind));
     } else if !moved {
         end_rest(&mut row, now);

@@ -158,7 +158,7 @@ pub fn retry(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, now: UnixMillis) -> 
             let insisted = row.hash.filter(|_| believed && next == Verdict::Queued);
             let note = insisted.map(|_| "asked for by hand: Connect judges".to_owned());
             set_verdict(&mut row, next, note, now);
-            row.insisted = insisted;
+            row.insisted = insisted.or(row.insisted);
         }
         Verdict::Queued if waiting => {}
         _ => return Ok(done),

@@ -69,7 +69,7 @@ impl Place {
             store,
             handover: &self.handover,
             resumed,
-            called_off: self.called_off,
+            called_off: &|| Ok(self.called_off),
             with,
             paper,
             stop: &|| false,
@@ -568,4 +568,28 @@ fn what_is_not_to_go_any_more_stays_where_it_is() {
     place.called_off = Some("why");
     assert!(matches!(place.carry(true), Ended::Done { .. }));
     assert_eq!(read(&place.store("a.txt")), "content");
+}
+
+#[test]
+fn what_is_called_off_when_it_is_set_aside_already_goes_back() {
+    let place = Place::new(HandoverKind::Delete);
+    let asked = std::cell::Cell::new(0);
+    let called_off = || {
+        asked.set(asked.get() + 1);
+        Ok((asked.get() > 1).then_some("why"))
+    };
+    let root = open_root(&place.dir.path().join("root")).unwrap();
+    let (handover, called_off) = (&place.handover, &called_off);
+    let load = Load {
+        root: &root,
+        store: None,
+        handover,
+        resumed: false,
+        called_off,
+        with: None,
+        paper: None,
+        stop: &|| false,
+    };
+    assert!(matches!(carry(load), Ended::Changed("why")));
+    assert_eq!((read(&place.root("a.txt")), asked.get()), ("content".into(), 2));
 }

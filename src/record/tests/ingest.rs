@@ -161,6 +161,19 @@ fn a_step_of_the_clock_puts_no_hand_over_off_whichever_clock_its_next_try_was_se
 }
 
 #[test]
+fn what_was_asked_for_when_it_had_gone_already_is_told() {
+    on_journal(|w| {
+        w.bring("f", 3, Stage::Rejected)?;
+        let id = begun(w, "f")?.handover.id;
+        assert!(retry(w.tx, w.mirror, &rel("f"), w.now())?);
+        done(w.tx, id, &[], None, w.now())?;
+        let told = w.events("f")?.into_iter().find(|event| event.kind == EventKind::Quarantined).unwrap();
+        assert!(told.detail["doubt"].as_str().unwrap().contains("tried again"), "{told:?}");
+        Ok(())
+    });
+}
+
+#[test]
 fn what_was_tried_again_while_it_went_to_quarantine_is_done_with() {
     on_journal(|w| {
         w.bring("f", 3, Stage::Rejected)?;

@@ -278,6 +278,12 @@ fn what_waits_for_its_next_try_keeps_no_row_of_a_deleted_file() {
         assert_eq!((w.stage(old)?, w.stage(new)?), (Stage::Deleting, Stage::Abandoned));
         w.deleted(old)?;
         assert_eq!(w.verdict("f")?, "no row");
+        // The next file of the path is told for itself.
+        w.pass(1_000);
+        w.show("f", 3, 10)?;
+        assert_eq!(w.absent("f")?, Step::Forget);
+        let told = w.events("f")?.into_iter().find(|event| event.kind == EventKind::Forgotten).unwrap();
+        assert_eq!(told.detail["text"], "gone before anything of it was visible at Connect");
         Ok(())
     });
 }

@@ -256,6 +256,8 @@ fn what_is_insisted_on_is_sent_whatever_comes_between() {
         // A converter that could not be started, a touch, an attempt that was cut off, one that Connect did not answer.
         put_off(w.tx, w.mirror, &rel("f"), "why", w.now())?;
         assert!(!believed(w)?);
+        let unreadable = Seen::Present(stat(1, 6), Content::Unreadable("why".into()));
+        assert!(matches!(w.look("f", &unreadable, true)?, Step::Park { .. }));
         assert!(matches!(w.show("f", 1, 6)?, Step::Queue { .. }));
         assert!(!believed(w)?);
         let cut_off = w.attempt("f")?.id;
@@ -279,6 +281,21 @@ fn what_is_insisted_on_is_sent_whatever_comes_between() {
         assert!(!believed(w)?);
         w.show("f", 4, 9)?;
         assert!(believed(w)?);
+        Ok(())
+    });
+}
+
+/// Of what was only to be read again nothing is left once that is done.
+#[test]
+fn a_retry_of_a_look_sends_no_refused_content() {
+    on_journal(|w| {
+        let id = w.bring("f", 1, Stage::Completed)?;
+        w.look("f", &Seen::Present(stat(1, 5), Content::Unreadable("why".into())), true)?;
+        assert!(retry(w.tx, w.mirror, &rel("f"), w.now())?);
+        assert!(matches!(w.show("f", 1, 5)?, Step::Refresh { verdict: Verdict::Scanning, .. }));
+        assert!(matches!(w.look("f", &Seen::Present(stat(1, 6), Content::Unread), true)?, Step::Settle { .. }));
+        rejected(w.tx, id, w.now())?;
+        assert!(matches!(w.show("f", 1, 6)?, Step::Refresh { verdict: Verdict::Parked(_), .. }));
         Ok(())
     });
 }
