@@ -34,6 +34,12 @@ impl ParkCode {
         matches!(self, Self::CaseFull | Self::CaseSizeFull | Self::CaseNotFound | Self::CaseClosed)
     }
 
+    /// Whether it may be told before a call, from what is known of instance and case (`core::preflight`): believed until
+    /// Connect is asked.
+    pub fn is_foreseen(self) -> bool {
+        matches!(self, Self::TooLarge | Self::TypeNotAllowed | Self::BadName | Self::CaseFull)
+    }
+
     /// Whether it says something of the attachment's name: it does not hold for another name.
     pub fn is_about_the_name(self) -> bool {
         matches!(self, Self::BadName | Self::TypeNotAllowed)

@@ -406,7 +406,8 @@ fn standing(known: &Known, version: Option<Version>, target: &Target) -> Option<
     // Also where it was touched, or away, between the retry and the try.
     let retried = known.row.as_ref().is_some_and(|row| match row.verdict {
         Verdict::Queued => true,
-        Verdict::Settling | Verdict::Deleting => {
+        Verdict::Attached if row.absent_since.is_none() => false,
+        Verdict::Settling | Verdict::Deleting | Verdict::Attached => {
             row.next_attempt.is_some() && row.hash.is_none_or(|hash| hash == version.hash)
         }
         _ => false,

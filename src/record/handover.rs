@@ -170,7 +170,7 @@ pub fn done(tx: &Tx<'_>, id: HandoverId, with: &[RelPath], doubt: Option<&str>, 
         (Some(proof), _) if !proof.is_visible() => {
             Some("what is attached of it was found wrong at Connect when it had gone already")
         }
-        (_, Some(row)) if row.verdict == Verdict::Queued => {
+        (_, Some(row)) if matches!(row.verdict, Verdict::Queued | Verdict::Settling) => {
             Some("it was asked to be tried again when it had gone already")
         }
         _ => None,
@@ -193,8 +193,9 @@ pub fn done(tx: &Tx<'_>, id: HandoverId, with: &[RelPath], doubt: Option<&str>, 
     give_up_unfinished(tx, &attempts, "its file is handed over", now)?;
     tx.close_attachments(h.mirror, &h.path, h.attachment, now)?;
     let Some(mut row) = tx.file(h.mirror, &h.path)? else { return Ok(false) };
-    // Queued: tried again by hand meanwhile.
-    let is_done_with = matches!(row.verdict, Verdict::Attached | Verdict::Parked(_) | Verdict::Queued);
+    // Queued or settling: tried or looked at again by hand meanwhile.
+    let is_done_with =
+        matches!(row.verdict, Verdict::Attached | Verdict::Parked(_) | Verdict::Queued | Verdict::Settling);
     if row.stat.same_content_as(&h.stat) && is_done_with {
         give_up_unfinished(tx, &tx.attachments_of(h.mirror, &h.path)?, "its file is handed over", now)?;
         tx.close_attachments(h.mirror, &h.path, None, now)?;

@@ -153,9 +153,7 @@ pub fn retry(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, now: UnixMillis) -> 
             let by_disk = matches!(code, ParkCode::EmptyFile | ParkCode::Unreadable);
             let next = if row.hash.is_some() && !by_disk { Verdict::Queued } else { Verdict::Settling };
             // What was believed of it does not count: the service itself is to judge.
-            let believed =
-                matches!(code, ParkCode::TooLarge | ParkCode::TypeNotAllowed | ParkCode::BadName | ParkCode::CaseFull);
-            let insisted = row.hash.filter(|_| believed && next == Verdict::Queued);
+            let insisted = row.hash.filter(|_| code.is_foreseen() && next == Verdict::Queued);
             let note = insisted.map(|_| "asked for by hand: Connect judges".to_owned());
             set_verdict(&mut row, next, note, now);
             row.insisted = insisted.or(row.insisted);

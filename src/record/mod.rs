@@ -44,7 +44,7 @@ pub use truth::{Compared, attempt_at_work, compared, repair};
 use serde_json::Value;
 
 use crate::aws::Failure;
-use crate::core::model::{Attachment, AttachmentId, EventKind, FileRow, MirrorId, ParkCode, Stage, Verdict};
+use crate::core::model::{Attachment, AttachmentId, EventKind, FileRow, MirrorId, Stage, Verdict};
 use crate::journal::{JournalError, NewEvent, Tx};
 use crate::types::{RelPath, UnixMillis};
 
@@ -66,14 +66,14 @@ fn note(
 }
 
 /// Sets the verdict of a row in memory; `since` moves only when the word does. What is parked waits for no time,
-/// and unless it could not even be read, what a person insisted on has been tried.
+/// and parked for what may be believed of it, what a person insisted on has been tried.
 fn set_verdict(row: &mut FileRow, verdict: Verdict, note: Option<String>, now: UnixMillis) {
     if row.verdict != verdict {
         row.since = now;
     }
-    if matches!(verdict, Verdict::Parked(_)) {
+    if let Verdict::Parked(code) = verdict {
         row.next_attempt = None;
-        row.insisted.take_if(|_| verdict != Verdict::Parked(ParkCode::Unreadable));
+        row.insisted.take_if(|_| code.is_foreseen());
     }
     row.verdict = verdict;
     row.note = note;

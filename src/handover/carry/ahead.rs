@@ -164,7 +164,10 @@ fn go_on(load: &Load<'_>, at: &OwnedFd, ahead: &Ahead) -> Step<()> {
 fn belongs_back(load: &Load<'_>, (at, ahead): (&OwnedFd, &Ahead), folder: &OwnedFd, ended: &Ended) -> Step<bool> {
     let is_sidecar = ahead.suffix == sidecar::SUFFIX;
     match (seen(at, &ahead.own)?, seen(folder, load.handover.path.file_name())?) {
-        (Look::File(paper), Look::File(file)) => Ok(is_sidecar || paper.mtime_ns >= file.mtime_ns),
+        (Look::File(paper), Look::File(file)) => {
+            // Called off: it is the very file.
+            Ok(is_sidecar || matches!(ended, Ended::CalledOff(_)) || paper.mtime_ns >= file.mtime_ns)
+        }
         (Look::File(_), _) => Ok(is_sidecar && load.handover.to.is_none() && matches!(ended, Ended::Gone)),
         _ => Ok(false),
     }

@@ -534,9 +534,17 @@ fn what_is_not_to_go_any_more_stays_where_it_is() {
         for resumed in [false, true] {
             let mut place = Place::new(kind);
             place.called_off = Some("why");
-            place.with = Some(sidecar::SUFFIX);
-            let beside = place.root(&format!("a.txt{}", sidecar::SUFFIX));
+            let suffix = if kind == HandoverKind::Archive { ".ok" } else { sidecar::SUFFIX };
+            place.with = Some(suffix);
+            let beside = place.root(&format!("a.txt{suffix}"));
             fs::write(&beside, "{}").unwrap();
+            if resumed {
+                // Ahead by an earlier try, and older than its file.
+                set_time(&beside, 1);
+                let ahead = if kind == HandoverKind::Delete { place.root("") } else { place.store("") };
+                fs::create_dir_all(&ahead).unwrap();
+                fs::rename(&beside, ahead.join(format!(".casedrop-7-7fffffffffffffff.with{suffix}"))).unwrap();
+            }
             assert!(matches!(place.carry(resumed), Ended::CalledOff("why")), "{kind} {resumed}");
             assert_eq!(
                 (read(&place.root("a.txt")), read(&beside)),

@@ -227,12 +227,17 @@ fn a_retry_outlives_an_absence() {
         w.show("f", 2, 5)?;
         let new = w.attempt("f")?.id;
         w.go(new, Stage::Rejected)?;
-        for retried in [false, true] {
+        for (retried, deletes) in [(false, true), (true, true), (false, false), (true, false)] {
             assert_eq!(w.verdict("f")?, "parked(rejected)");
             assert!(!retried || retry(w.tx, w.mirror, &rel("f"), w.now())?);
-            assert!(matches!(w.absent("f")?, Step::BeginGrace { .. }));
+            let gone = w.look("f", &Seen::Absent, deletes)?;
+            assert!(matches!(gone, Step::BeginGrace { .. } | Step::Keep), "{gone:?}");
             let step = w.show("f", 2, 5)?;
             assert_eq!(matches!(step, Step::Queue { .. }), retried, "{step:?}");
+            if retried {
+                let again = w.attempt("f")?.id;
+                w.go(again, Stage::Rejected)?;
+            }
         }
         Ok(())
     });
@@ -269,9 +274,22 @@ fn what_is_insisted_on_is_sent_whatever_comes_between() {
         give_up(w.tx, failing, "the bytes", None, Some(&failure(Next::Retry, true)), 0.5, w.now())?;
         w.pass(3_600_000);
         assert!(!believed(w)?);
-        // Connect's own word is the last one; other content is believed of what it was before.
+        // Refused for what is not the file's own.
         let refused = w.attempt("f")?.id;
-        w.go(refused, Stage::Rejected)?;
+        start_failed(
+            w.tx,
+            refused,
+            &failure(Next::Park(crate::core::model::ParkCode::AccessDenied), true),
+            0.5,
+            w.now(),
+        )?;
+        assert_eq!(w.verdict("f")?, "parked(access-denied)");
+        assert!(retry(w.tx, w.mirror, &rel("f"), w.now())?);
+        assert!(!believed(w)?);
+        // Connect's own word of it is the last one; of other content is believed what was before.
+        let refused = w.attempt("f")?.id;
+        let word = failure(Next::Park(crate::core::model::ParkCode::TypeNotAllowed), true);
+        start_failed(w.tx, refused, &word, 0.5, w.now())?;
         assert_eq!(w.row("f")?.unwrap().insisted, None);
         for (content, touch) in [(2, 7), (3, 8)] {
             w.show("f", content, touch)?;
