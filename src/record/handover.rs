@@ -171,7 +171,7 @@ pub fn done(tx: &Tx<'_>, id: HandoverId, with: &[RelPath], doubt: Option<&str>, 
             Some("what is attached of it was found wrong at Connect when it had gone already")
         }
         (_, Some(row)) if matches!(row.verdict, Verdict::Queued | Verdict::Settling) => {
-            Some("it was asked to be tried again when it had gone already")
+            Some("it was asked to be tried or looked at again when it had gone already")
         }
         _ => None,
     });

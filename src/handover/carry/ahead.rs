@@ -124,8 +124,8 @@ impl Ahead {
 }
 
 /// What went ahead of the file, in the folder `at`, follows it to its target, or is removed as it is. Where the file did
-/// not go after all it goes back: a sidecar would be missing there. A trigger only if it was given after the file that
-/// stands there now, for it would say of it that it is whole.
+/// not go after all it goes back: a sidecar would be missing there. A trigger only to the very file, or if it was given after
+/// the one that stands there now, for it would say of it that it is whole.
 pub(super) fn settle(load: &Load<'_>, at: &OwnedFd, ended: Ended) -> Step<Ended> {
     let Some(ahead) = Ahead::find(load, at)? else { return Ok(ended) };
     let h = load.handover;
@@ -165,8 +165,8 @@ fn belongs_back(load: &Load<'_>, (at, ahead): (&OwnedFd, &Ahead), folder: &Owned
     let is_sidecar = ahead.suffix == sidecar::SUFFIX;
     match (seen(at, &ahead.own)?, seen(folder, load.handover.path.file_name())?) {
         (Look::File(paper), Look::File(file)) => {
-            // Called off: it is the very file.
-            Ok(is_sidecar || matches!(ended, Ended::CalledOff(_)) || paper.mtime_ns >= file.mtime_ns)
+            // It was given to this very file, or after the one that stands there.
+            Ok(is_sidecar || file.same_content_as(&load.handover.stat) || paper.mtime_ns >= file.mtime_ns)
         }
         (Look::File(_), _) => Ok(is_sidecar && load.handover.to.is_none() && matches!(ended, Ended::Gone)),
         _ => Ok(false),

@@ -581,6 +581,10 @@ fn what_is_not_to_go_any_more_stays_where_it_is() {
 #[test]
 fn what_is_called_off_when_it_is_set_aside_already_goes_back() {
     let place = Place::new(HandoverKind::Delete);
+    // Given before the file was touched last.
+    fs::write(place.root("a.txt.ok"), "").unwrap();
+    set_time(&place.root("a.txt.ok"), 1);
+    let trigger = RelPath::new(&b"in/a.txt.ok"[..]).unwrap();
     let asked = std::cell::Cell::new(0);
     let called_off = || {
         asked.set(asked.get() + 1);
@@ -594,10 +598,11 @@ fn what_is_called_off_when_it_is_set_aside_already_goes_back() {
         handover,
         resumed: false,
         called_off,
-        with: None,
+        with: Some((&trigger, ".ok")),
         paper: None,
         stop: &|| false,
     };
     assert!(matches!(carry(load), Ended::Changed("why")));
+    assert_eq!(read(&place.root("a.txt.ok")), "");
     assert_eq!((read(&place.root("a.txt")), asked.get()), ("content".into(), 2));
 }

@@ -170,7 +170,7 @@ fn what_was_asked_for_when_it_had_gone_already_is_told() {
         look_again(w.tx, w.mirror, &rel("f"), w.now())?;
         done(w.tx, id, &[], None, w.now())?;
         let told = w.events("f")?.into_iter().find(|event| event.kind == EventKind::Quarantined).unwrap();
-        assert!(told.detail["doubt"].as_str().unwrap().contains("tried again"), "{told:?}");
+        assert!(told.detail["doubt"].as_str().unwrap().contains("tried or looked at again"), "{told:?}");
         assert_eq!(w.verdict("f")?, "no row", "and no other file has come");
         Ok(())
     });
