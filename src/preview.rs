@@ -195,10 +195,13 @@ fn absences(
     let (waiting, first) = reader.unannounced_deletes(id)?;
     let missing = waiting + newly;
     let first = first.unwrap_or(now).min(now);
-    let gone = missing + reader.kept_since(id, first.minus(mirror.config.delete_grace))?;
+    let with_them = first.minus(mirror.config.delete_grace);
+    let gone = missing + reader.kept_since(id, with_them)? + reader.scanned_gone(id, with_them)?;
     let older = reader.older_present(id, first)?.saturating_sub(newly);
+    let all_listed = pass.gaps().next().is_none();
+    let here = older + if all_listed { reader.scanned_present(id, first)? } else { 0 };
     let hidden = if missing == 0 { 0 } else { reader.older_present_within(id, first, pass.gaps())? };
-    if plan::is_emptied(gone, older) && missing > released {
+    if plan::is_emptied(gone, here) && missing > released {
         say.held(format!(
             "{gone} attached files are gone, and none that was there with them is left; nothing is deleted"
         ));

@@ -539,7 +539,7 @@ pub fn allow_deletes(due: u64, tracked: u64, recent: u64, released: u64, budget:
 }
 
 /// Whether a full listing of the root looks like a lost mount rather than like deletes (invariant 3): at least two
-/// attached files are `missing` (those a person keeps that went with them are, too), and of those that were known before
+/// attached files are `missing` (those a person keeps or Connect scans that went with them are, too), and of those that were known before
 /// the first of them went, none is present (`older_present`). What came later says nothing: strangers can be put into an
 /// empty mount point, and casedrop attaches them. One file alone may go: the delete budget allows one.
 pub fn is_emptied(missing: u64, older_present: u64) -> bool {

@@ -29,6 +29,8 @@ struct Missing {
     missing: u64,
     /// Files that went within a grace before them, or later, and are kept by hand.
     kept: u64,
+    /// The same, and their scans have not ended.
+    scanned: u64,
     emptied: bool,
     /// The gaps of the listing may hide that the root was emptied.
     unclear: bool,
@@ -98,9 +100,13 @@ impl MirrorLoop {
             let (missing, first) = reader.unannounced_deletes(id)?;
             // A person who keeps one of those that went together says nothing of the others.
             let kept = first.map_or(Ok(0), |first| reader.kept_since(id, first.minus(grace)))?;
-            let (mut older, mut hidden) = (1, 0);
-            if let Some(first) = first.filter(|_| missing + kept >= 2 || !gaps.is_empty()) {
+            let scanned = first.map_or(Ok(0), |first| reader.scanned_gone(id, first.minus(grace)))?;
+            let gone = missing + kept + scanned;
+            let (mut older, mut scanned_here, mut hidden) = (1, 0, 0);
+            if let Some(first) = first.filter(|_| gone >= 2 || !gaps.is_empty()) {
                 older = reader.older_present(id, first)?;
+                // One that could not be looked at proves nothing.
+                scanned_here = if gaps.is_empty() { reader.scanned_present(id, first)? } else { 0 };
                 hidden = reader.older_present_within(id, first, &gaps)?;
             }
             Ok(Missing {
@@ -109,7 +115,8 @@ impl MirrorLoop {
                 released: reader.mirror(id)?.map_or(0, |row| u64::from(row.released)),
                 missing,
                 kept,
-                emptied: plan::is_emptied(missing + kept, older),
+                scanned,
+                emptied: plan::is_emptied(gone, older + scanned_here),
                 unclear: plan::may_be_emptied(missing, older, hidden),
             })
         })
@@ -120,11 +127,14 @@ impl MirrorLoop {
     async fn weigh_holds(&self, due: u64, weighed: &Missing) -> Result<(), JournalError> {
         let (journal, budget) = (&self.world.journal, self.mirror.config.delete_budget);
         let keeps = !self.mirror.rules().propagate_deletes;
-        let Missing { tracked, recent, released, missing, kept, emptied, .. } = *weighed;
+        let Missing { tracked, recent, released, missing, kept, scanned, emptied, .. } = *weighed;
         if emptied && missing > released && !keeps {
-            let by_hand = if kept > 0 { format!(" ({kept} of them kept by hand)") } else { String::new() };
-            let gone = missing + kept;
-            let text = format!("{gone} attached files are gone{by_hand}, and none that was there with them is left");
+            let of_them =
+                |count: u64, what| if count > 0 { format!(" ({count} of them {what})") } else { String::new() };
+            let (by_hand, in_scan) = (of_them(kept, "kept by hand"), of_them(scanned, "still being scanned"));
+            let gone = missing + kept + scanned;
+            let text =
+                format!("{gone} attached files are gone{by_hand}{in_scan}, and none that was there with them is left");
             self.mirror.begin_hold(journal, HoldCode::RootEmptied, text).await?;
         }
         if missing == 0 || keeps {

@@ -215,7 +215,10 @@ fn looks_emptied(reader: &Reader, events: &[Event], event: &Event, disk: &Disk) 
     };
     let rows = reader.files_from(event.mirror, None, usize::MAX).unwrap();
     let of = |row: &FileRow| reader.attachments_of(event.mirror, &row.path).unwrap();
-    let counts = |a: &Attachment| a.stage == Stage::Approved || together(a);
+    // By now, or at the latest when it was announced: what is being scanned counts as well.
+    let sent = |a: &Attachment| a.completed_at.is_none_or(|at| at <= event.at);
+    let stands = |a: &Attachment| matches!(a.stage, Stage::Approved | Stage::Completed) && sent(a);
+    let counts = |a: &Attachment| stands(a) || together(a);
     let rows = rows.into_iter().filter(|row| !says_nothing(&row.verdict) && of(row).iter().any(counts));
     let (there, mut gone): (Vec<_>, Vec<_>) = rows.partition(|row| disk.tree().contains_key(text(&row.path)));
     // What a person keeps went with the others, or long before.

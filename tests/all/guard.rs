@@ -60,6 +60,37 @@ fn unreachable(stage: &Stage) -> PathBuf {
     path
 }
 
+/// What was being scanned when it went counts with what agents see; while one such file is there, the root is not emptied.
+#[test]
+fn a_root_that_is_emptied_during_a_scan_is_held() {
+    for stays in [false, true] {
+        let stage = often();
+        stage.write("in/seen.txt", "seen");
+        let daemon = stage.daemon();
+        stage.wait_attached();
+        stage.sandbox.set_scan(Scan::after(Duration::from_secs(3600)));
+        stage.write("in/scanned.txt", "scanned");
+        stage.write("stays.txt", "stays");
+        for name in ["in/scanned.txt", "stays.txt"] {
+            stage.wait_verdict(name, "scanning");
+        }
+        fs::rename(stage.path("in"), stage.dir.path().join("aside")).unwrap();
+        if stays {
+            wait("it is deleted", || deletes(&stage) == 1, || daemon.log());
+            assert_eq!(stage.hold(), "");
+            continue;
+        }
+        fs::remove_file(stage.path("stays.txt")).unwrap();
+        stage.wait_hold("root-emptied");
+        let said = stage.status()["mirrors"][0]["holds"][0]["detail"].as_str().unwrap().to_owned();
+        assert!(said.contains("of them still being scanned"), "{said}");
+        stage.wait_passes();
+        assert_eq!(deletes(&stage), 0);
+        fs::rename(stage.dir.path().join("aside"), stage.path("in")).unwrap();
+        stage.wait_verdict("in/seen.txt", "attached");
+    }
+}
+
 #[test]
 fn an_emptied_root_stays_held_until_every_file_is_back_or_kept() {
     let stage = often();

@@ -2,7 +2,7 @@
 
 use super::super::{EventFilter, JournalError, NewAttachment, Tx, View};
 use super::support::*;
-use crate::core::model::{AttachmentId, EventKind, MirrorId, Stage, Verdict, Version};
+use crate::core::model::{AttachmentId, EventKind, FileRow, MirrorId, Stage, Verdict, Version};
 use crate::types::{CaseArn, UnixMillis};
 
 fn named(rows: &[crate::core::model::FileRow]) -> Vec<String> {
@@ -152,6 +152,15 @@ fn absent_files_are_found_by_time_and_by_content() {
                 (Some(at(2)), None)
             );
             assert_eq!((tx.unannounced_deletes(mirror)?, tx.older_present(mirror, at(2))?), ((3, Some(at(2))), 1));
+            assert_eq!((tx.scanned_gone(mirror, at(2))?, tx.scanned_gone(mirror, at(3))?), (1, 0));
+            assert_eq!(tx.scanned_present(mirror, at(100))?, 0);
+            let mut back = row(mirror, "scanned", Verdict::Scanning);
+            back.hash = Some(hash(8));
+            tx.put_file(&back)?;
+            assert_eq!((tx.scanned_gone(mirror, at(2))?, tx.scanned_present(mirror, at(2))?), (0, 1));
+            assert_eq!(tx.scanned_present(mirror, at(1))?, 0, "seen first at that time");
+            back = FileRow { verdict: Verdict::Deleting, absent_since: Some(at(2)), ..back };
+            tx.put_file(&back)?;
             // What was delivered in a mode that has ended is not what is there now.
             for name in ["early", "both", "scanned", "here"] {
                 tx.close_attachments(mirror, &path(name), None, at(3))?;
@@ -348,6 +357,8 @@ fn ask_all(view: &View, mirror: MirrorId) -> Result<(), JournalError> {
     view.waiting_deletes(mirror)?;
     view.unannounced_deletes(mirror)?;
     view.older_present(mirror, at(1))?;
+    view.scanned_gone(mirror, at(1))?;
+    view.scanned_present(mirror, at(1))?;
     view.older_present_within(mirror, at(1), [&p])?;
     view.changed_present(mirror)?;
     view.unlisted(mirror)?;

@@ -20,6 +20,13 @@ const OLDER_PRESENT: &str = "SELECT count(*) FROM file WHERE mirror = ?1 AND abs
      AND EXISTS (SELECT 1 FROM attachment WHERE attachment.mirror = file.mirror
          AND attachment.path = file.path AND stage = 'approved' AND closed_at IS NULL)";
 
+/// Files that are being scanned and of which nothing is visible yet.
+const SCANNED: &str = "SELECT count(*) FROM file WHERE mirror = ?1
+     AND EXISTS (SELECT 1 FROM attachment WHERE attachment.mirror = file.mirror
+         AND attachment.path = file.path AND stage = 'completed' AND closed_at IS NULL)
+     AND NOT EXISTS (SELECT 1 FROM attachment WHERE attachment.mirror = file.mirror
+         AND attachment.path = file.path AND stage = 'approved' AND closed_at IS NULL)";
+
 impl View {
     pub fn file(&self, mirror: MirrorId, path: &RelPath) -> Result<Option<FileRow>, JournalError> {
         self.one(
@@ -213,6 +220,21 @@ impl View {
             (mirror, from),
             |row| rows::count(row, 0),
         )
+    }
+
+    /// Files that were being scanned when they went, since `from` or later, and whose scan has not ended: agents may see
+    /// them yet.
+    pub fn scanned_gone(&self, mirror: MirrorId, from: UnixMillis) -> Result<u64, JournalError> {
+        let sql = format!("{SCANNED} AND absent_since >= ?2 AND verdict = 'deleting'");
+        self.total(&sql, (mirror, from), |row| rows::count(row, 0))
+    }
+
+    /// Files whose scan has not ended, that agents do not see yet, and that were known before `before` and are here.
+    pub fn scanned_present(&self, mirror: MirrorId, before: UnixMillis) -> Result<u64, JournalError> {
+        let sql = format!(
+            "{SCANNED} AND absent_since IS NULL AND seen_at < ?2 AND verdict <> 'ignored' AND verdict <> 'unrouted'"
+        );
+        self.total(&sql, (mirror, before), |row| rows::count(row, 0))
     }
 
     /// Of the files that agents can see and that were known before `before`, how many are here. What is out of scope
