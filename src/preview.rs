@@ -174,7 +174,7 @@ fn absences(
     let id = mirror.id;
     let (tracked, now) = (reader.tracked_count(id)?, UnixMillis::now());
     let released = u64::from(reader.mirror(id)?.map_or(0, |row| row.released));
-    let (mut due, mut newly) = (Vec::new(), 0);
+    let (mut due, mut newly, mut newly_scanned) = (Vec::new(), 0, 0);
     for path in &pass.absent {
         if called_back(reader, mirror, path)?.is_some() {
             continue;
@@ -183,7 +183,11 @@ fn absences(
         match decide(root, mirror, reader, say.looked_up, observation)? {
             (observation, Step::DeleteDue) => due.push(observation.path),
             (observation, step) => {
-                newly += u64::from(matches!(step, Step::BeginGrace { .. }));
+                if matches!(step, Step::BeginGrace { .. }) {
+                    let all = reader.attachments_of(id, &observation.path)?;
+                    let is_visible = all.iter().any(|a| a.stage == Stage::Approved);
+                    *(if is_visible { &mut newly } else { &mut newly_scanned }) += 1;
+                }
                 say.step(&observation.path, &step);
             }
         }
@@ -196,12 +200,13 @@ fn absences(
     let missing = waiting + newly;
     let first = first.unwrap_or(now).min(now);
     let with_them = first.minus(mirror.config.delete_grace);
-    let gone = missing + reader.kept_since(id, with_them)? + reader.scanned_gone(id, with_them)?;
+    let (kept, scanned) = (reader.kept_since(id, with_them)?, reader.scanned_gone(id, with_them)? + newly_scanned);
+    let gone = missing + kept + scanned;
     let older = reader.older_present(id, first)?.saturating_sub(newly);
     let all_listed = pass.gaps().next().is_none();
-    let here = older + if all_listed { reader.scanned_present(id, first)? } else { 0 };
+    let scanned_here = if all_listed { reader.scanned_present(id, first)?.saturating_sub(newly_scanned) } else { 0 };
     let hidden = if missing == 0 { 0 } else { reader.older_present_within(id, first, pass.gaps())? };
-    if plan::is_emptied(gone, here) && missing > released {
+    if plan::is_emptied_in_scan(missing + kept, older, scanned, scanned_here) && missing > released {
         say.held(format!(
             "{gone} attached files are gone, and none that was there with them is left; nothing is deleted"
         ));

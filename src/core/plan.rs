@@ -539,11 +539,18 @@ pub fn allow_deletes(due: u64, tracked: u64, recent: u64, released: u64, budget:
 }
 
 /// Whether a full listing of the root looks like a lost mount rather than like deletes (invariant 3): at least two
-/// attached files are `missing` (those a person keeps or Connect scans that went with them are, too), and of those that were known before
+/// attached files are `missing` (those a person keeps that went with them are, too), and of those that were known before
 /// the first of them went, none is present (`older_present`). What came later says nothing: strangers can be put into an
 /// empty mount point, and casedrop attaches them. One file alone may go: the delete budget allows one.
 pub fn is_emptied(missing: u64, older_present: u64) -> bool {
     missing >= 2 && older_present == 0
+}
+
+/// The same where files were being scanned when they went (`scanned_gone`) or are here and being scanned
+/// (`scanned_here`): of those that went agents may see some yet, and one that is here tells that the root is not emptied,
+/// but only where not enough visible files are gone to tell that it is.
+pub fn is_emptied_in_scan(missing: u64, older_present: u64, scanned_gone: u64, scanned_here: u64) -> bool {
+    is_emptied(missing, older_present) || is_emptied(missing + scanned_gone, older_present + scanned_here)
 }
 
 /// Whether a listing with gaps may hide the same: something is missing, and of what was known before, all that counts as

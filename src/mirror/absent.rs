@@ -31,6 +31,8 @@ struct Missing {
     kept: u64,
     /// The same, and their scans have not ended.
     scanned: u64,
+    /// Files that are gone, whenever they went, and whose scans have not ended.
+    in_scan: u64,
     emptied: bool,
     /// The gaps of the listing may hide that the root was emptied.
     unclear: bool,
@@ -62,7 +64,7 @@ impl MirrorLoop {
         }
         let id = self.mirror.id;
         let weighed = self.missing(pass).await?;
-        if weighed.missing == 0 && weighed.released > 0 {
+        if weighed.missing + weighed.in_scan == 0 && weighed.released > 0 {
             // What a person let go has gone, or is back.
             self.world.journal.write(move |tx| tx.set_released(id, 0)).await?;
         }
@@ -97,27 +99,29 @@ impl MirrorLoop {
         let (id, hour_ago) = (self.mirror.id, UnixMillis(UnixMillis::now().0 - 3_600_000));
         let grace = self.mirror.config.delete_grace;
         self.ask(move |reader| {
-            let (missing, first) = reader.unannounced_deletes(id)?;
-            // A person who keeps one of those that went together says nothing of the others.
-            let kept = first.map_or(Ok(0), |first| reader.kept_since(id, first.minus(grace)))?;
-            let scanned = first.map_or(Ok(0), |first| reader.scanned_gone(id, first.minus(grace)))?;
-            let gone = missing + kept + scanned;
-            let (mut older, mut scanned_here, mut hidden) = (1, 0, 0);
-            if let Some(first) = first.filter(|_| gone >= 2 || !gaps.is_empty()) {
-                older = reader.older_present(id, first)?;
-                // One that could not be looked at proves nothing.
-                scanned_here = if gaps.is_empty() { reader.scanned_present(id, first)? } else { 0 };
-                hidden = reader.older_present_within(id, first, &gaps)?;
-            }
-            Ok(Missing {
-                tracked: reader.tracked_count(id)?,
-                recent: reader.deletes_since(id, hour_ago)?,
-                released: reader.mirror(id)?.map_or(0, |row| u64::from(row.released)),
-                missing,
-                kept,
-                scanned,
-                emptied: plan::is_emptied(gone, older + scanned_here),
-                unclear: plan::may_be_emptied(missing, older, hidden),
+            reader.at_one_moment(|reader| {
+                let (missing, first) = reader.unannounced_deletes(id)?;
+                // A person who keeps one of those that went together says nothing of the others.
+                let kept = first.map_or(Ok(0), |first| reader.kept_since(id, first.minus(grace)))?;
+                let scanned = first.map_or(Ok(0), |first| reader.scanned_gone(id, first.minus(grace)))?;
+                let (mut older, mut scanned_here, mut hidden) = (1, 0, 0);
+                if let Some(first) = first.filter(|_| missing + kept + scanned >= 2 || !gaps.is_empty()) {
+                    older = reader.older_present(id, first)?;
+                    // One that could not be looked at proves nothing.
+                    scanned_here = if gaps.is_empty() { reader.scanned_present(id, first)? } else { 0 };
+                    hidden = reader.older_present_within(id, first, &gaps)?;
+                }
+                Ok(Missing {
+                    tracked: reader.tracked_count(id)?,
+                    recent: reader.deletes_since(id, hour_ago)?,
+                    released: reader.mirror(id)?.map_or(0, |row| u64::from(row.released)),
+                    missing,
+                    kept,
+                    scanned,
+                    in_scan: reader.scanned_gone(id, UnixMillis(i64::MIN))?,
+                    emptied: plan::is_emptied_in_scan(missing + kept, older, scanned, scanned_here),
+                    unclear: plan::may_be_emptied(missing, older, hidden),
+                })
             })
         })
         .await
@@ -127,7 +131,7 @@ impl MirrorLoop {
     async fn weigh_holds(&self, due: u64, weighed: &Missing) -> Result<(), JournalError> {
         let (journal, budget) = (&self.world.journal, self.mirror.config.delete_budget);
         let keeps = !self.mirror.rules().propagate_deletes;
-        let Missing { tracked, recent, released, missing, kept, scanned, emptied, .. } = *weighed;
+        let Missing { tracked, recent, released, missing, kept, scanned, in_scan, emptied, .. } = *weighed;
         if emptied && missing > released && !keeps {
             let of_them =
                 |count: u64, what| if count > 0 { format!(" ({count} of them {what})") } else { String::new() };
@@ -137,7 +141,7 @@ impl MirrorLoop {
                 format!("{gone} attached files are gone{by_hand}{in_scan}, and none that was there with them is left");
             self.mirror.begin_hold(journal, HoldCode::RootEmptied, text).await?;
         }
-        if missing == 0 || keeps {
+        if missing + in_scan == 0 || keeps {
             self.mirror.end_hold(journal, HoldCode::RootEmptied).await?;
         }
         if let Deletes::Hold(text) = plan::allow_deletes(due, tracked, recent, released, &budget) {

@@ -183,7 +183,9 @@ pub fn release(
     if ended.is_empty() {
         return Ok(ended);
     }
-    let deletes = u32::try_from(tx.unannounced_deletes(mirror)?.0).unwrap_or(u32::MAX);
+    // What is being scanned is deleted when that has ended.
+    let counted = tx.unannounced_deletes(mirror)?.0 + tx.scanned_gone(mirror, UnixMillis(i64::MIN))?;
+    let deletes = u32::try_from(counted).unwrap_or(u32::MAX);
     tx.set_released(mirror, deletes)?;
     for code in &ended {
         match code {

@@ -221,10 +221,12 @@ fn looks_emptied(reader: &Reader, events: &[Event], event: &Event, disk: &Disk) 
     let counts = |a: &Attachment| stands(a) || together(a);
     let rows = rows.into_iter().filter(|row| !says_nothing(&row.verdict) && of(row).iter().any(counts));
     let (there, mut gone): (Vec<_>, Vec<_>) = rows.partition(|row| disk.tree().contains_key(text(&row.path)));
-    // What a person keeps went with the others, or long before.
-    let first = gone.iter().filter(|row| !row.kept).filter_map(|row| row.absent_since).min();
+    // What a person keeps, or is being scanned, went with the others, or long before.
+    let visible = |row: &FileRow| of(row).iter().any(|a| a.stage == Stage::Approved || together(a));
+    let apart = |row: &FileRow| row.kept || !visible(row);
+    let first = gone.iter().filter(|row| !apart(row)).filter_map(|row| row.absent_since).min();
     let with_it = |at: UnixMillis| first.is_some_and(|first| at.0 >= first.0 - GRACE_MS);
-    gone.retain(|row| !row.kept || row.absent_since.is_some_and(with_it));
+    gone.retain(|row| !apart(row) || row.absent_since.is_some_and(with_it));
     let older = |row: &FileRow| first.is_some_and(|first| row.seen_at < first);
     gone.len() >= 2 && !there.iter().any(older)
 }

@@ -86,8 +86,22 @@ fn a_root_that_is_emptied_during_a_scan_is_held() {
         assert!(said.contains("of them still being scanned"), "{said}");
         stage.wait_passes();
         assert_eq!(deletes(&stage), 0);
-        fs::rename(stage.dir.path().join("aside"), stage.path("in")).unwrap();
+        // One that came back says nothing of the others.
+        fs::create_dir(stage.path("in")).unwrap();
+        let back =
+            |name: &str| fs::rename(stage.dir.path().join("aside").join(name), stage.path("in").join(name)).unwrap();
+        back("seen.txt");
         stage.wait_verdict("in/seen.txt", "attached");
+        stage.wait_passes();
+        assert_eq!((stage.hold().as_str(), deletes(&stage)), ("root-emptied", 0));
+        // A person counts them all.
+        fs::remove_file(stage.path("in/seen.txt")).unwrap();
+        stage.wait_verdict("in/seen.txt", "deleting");
+        let shown = ok(&stage.run(&["release", "drop", "--count", "3"]));
+        assert!(shown.contains("3"), "{shown}");
+        wait("what was visible is deleted", || deletes(&stage) == 1, || daemon.log());
+        stage.wait_passes();
+        assert_eq!(stage.hold(), "", "the others, which this person counted, wait for the ends of their scans");
     }
 }
 
