@@ -542,7 +542,7 @@ pub fn allow_deletes(due: u64, tracked: u64, recent: u64, released: u64, budget:
 /// attached files are `missing` (those a person keeps that went with them are, too), and of those that were known before
 /// the first of them went, none is present (`older_present`). What came later says nothing: strangers can be put into an
 /// empty mount point, and casedrop attaches them. One file alone may go: the delete budget allows one.
-pub fn is_emptied(missing: u64, older_present: u64) -> bool {
+fn is_emptied(missing: u64, older_present: u64) -> bool {
     missing >= 2 && older_present == 0
 }
 

@@ -548,7 +548,7 @@ fn every_file_is_somewhere_at_any_time_and_handed_over_once_at_the_end() {
         ("archived", sum.archived, 3 * seeds),
         ("in quarantine", sum.quarantined, seeds / 2),
         ("removed", sum.removed, seeds),
-        ("names taken", sum.taken, seeds / 3),
+        ("names taken", sum.taken, seeds / 2),
     ];
     for (what, count, least) in enough {
         assert!(seeds < 100 || count >= least, "{what}: {count} are too few");

@@ -192,7 +192,6 @@ fn what_was_tried_again_while_it_went_to_quarantine_is_done_with() {
     });
 }
 
-/// Delivery asked for it again and again, for as long as its grace lasted.
 #[test]
 fn what_certainly_did_not_leave_is_tried_at_once() {
     on_journal(|w| {
@@ -243,6 +242,7 @@ fn a_record_that_is_refused_after_its_file_was_replaced_by_another_is_cleaned_up
     });
 }
 
+/// Delivery asked for it again and again, for as long as its grace lasted.
 #[test]
 fn what_goes_while_its_next_content_is_queued_is_not_tried() {
     on_journal(|w| {
