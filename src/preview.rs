@@ -6,13 +6,14 @@ mod references;
 use std::ops::ControlFlow;
 
 use crate::config::Config;
+use crate::core::absence::Deletes;
 use crate::core::model::{AttachmentId, FileRow, HandoverKind, MirrorId, ParkCode, Stage, Stat, Verdict};
 use crate::core::plan::{self, Seen, Step};
 use crate::core::routing::{Unrouted, UnroutedReason};
 use crate::core::sidecar::Beside;
 use crate::fatal::Fatal;
 use crate::handover;
-use crate::journal::{JournalError, Reader};
+use crate::journal::{AbsenceLook, JournalError, Reader};
 use crate::observe::{self, Observation, ObserveError};
 use crate::record;
 use crate::run::lookup_domain;
@@ -171,10 +172,8 @@ fn absences(
     pass: &observe::Pass,
     say: &mut Say<'_>,
 ) -> Result<(), JournalError> {
-    let id = mirror.id;
-    let (tracked, now) = (reader.tracked_count(id)?, UnixMillis::now());
-    let released = u64::from(reader.mirror(id)?.map_or(0, |row| row.released));
-    let (mut due, mut newly, mut newly_scanned) = (Vec::new(), 0, 0);
+    let (id, now) = (mirror.id, UnixMillis::now());
+    let (mut due, mut newly) = (Vec::new(), Vec::new());
     for path in &pass.absent {
         if called_back(reader, mirror, path)?.is_some() {
             continue;
@@ -184,9 +183,7 @@ fn absences(
             (observation, Step::DeleteDue) => due.push(observation.path),
             (observation, step) => {
                 if matches!(step, Step::BeginGrace { .. }) {
-                    let all = reader.attachments_of(id, &observation.path)?;
-                    let is_visible = all.iter().any(|a| a.stage == Stage::Approved);
-                    *(if is_visible { &mut newly } else { &mut newly_scanned }) += 1;
+                    newly.extend(beginning(reader, mirror, path)?);
                 }
                 say.step(&observation.path, &step);
             }
@@ -196,36 +193,53 @@ fn absences(
         return Ok(());
     }
     // As after the graces that a pass would begin now.
-    let (waiting, first) = reader.unannounced_deletes(id)?;
-    let missing = waiting + newly;
-    let first = first.unwrap_or(now).min(now);
-    let with_them = first.minus(mirror.config.delete_grace);
-    let (kept, scanned) = (reader.kept_since(id, with_them)?, reader.scanned_gone(id, with_them)? + newly_scanned);
-    let gone = missing + kept + scanned;
-    let older = reader.older_present(id, first)?.saturating_sub(newly);
-    let all_listed = pass.gaps().next().is_none();
-    let scanned_here = if all_listed { reader.scanned_present(id, first)?.saturating_sub(newly_scanned) } else { 0 };
-    let hidden = if missing == 0 { 0 } else { reader.older_present_within(id, first, pass.gaps())? };
-    if plan::is_emptied_in_scan(missing + kept, older, scanned, scanned_here) && missing > released {
-        say.held(format!(
-            "{gone} attached files are gone, and none that was there with them is left; nothing is deleted"
-        ));
+    let gaps: Vec<RelPath> = pass.gaps().cloned().collect();
+    let look = AbsenceLook {
+        grace: mirror.config.delete_grace,
+        gaps: &gaps,
+        begins: newly.iter().any(|(is_visible, _)| *is_visible).then_some(now),
+        recent_since: UnixMillis(now.0 - 3_600_000),
+    };
+    let mut weighed = reader.at_one_moment(|view| view.absences(id, &look))?;
+    for (is_visible, seen_at) in newly {
+        weighed.begin(is_visible, seen_at);
+    }
+    if let Some(text) = weighed.emptied() {
+        say.held(format!("{text}; nothing is deleted"));
         return Ok(());
     }
-    if plan::may_be_emptied(missing, older, hidden) {
+    if weighed.may_be_emptied() {
         say.held("what is gone may be more than what could be listed; nothing is deleted".to_owned());
         return Ok(());
     }
-    let recent = reader.deletes_since(id, UnixMillis(UnixMillis::now().0 - 3_600_000))?;
-    match plan::allow_deletes(due.len() as u64, tracked, recent, released, &mirror.config.delete_budget) {
-        plan::Deletes::Hold(text) => say.held(format!("{text}; nothing is deleted")),
-        plan::Deletes::Go => {
+    match weighed.allow(due.len() as u64, &mirror.config.delete_budget) {
+        Deletes::Hold(text) => say.held(format!("{text}; nothing is deleted")),
+        Deletes::Go => {
             for path in &due {
                 say.add(path, "delete", "absent for the whole grace".to_owned(), None);
             }
         }
     }
     Ok(())
+}
+
+/// Of a file whose grace would begin now: whether agents see it, and when it was first seen where it counts as here.
+/// Nothing of one whose grace begins again: it is counted as gone already.
+fn beginning(
+    reader: &Reader,
+    mirror: &Mirror,
+    path: &RelPath,
+) -> Result<Option<(bool, Option<UnixMillis>)>, JournalError> {
+    let Some(row) = reader.file(mirror.id, path)? else { return Ok(None) };
+    if row.verdict == Verdict::Deleting && row.absent_since.is_some() {
+        return Ok(None);
+    }
+    let all = reader.attachments_of(mirror.id, path)?;
+    let is_visible = all.iter().any(|a| a.stage == Stage::Approved);
+    let says_nothing =
+        matches!(row.verdict, Verdict::Ignored(_) | Verdict::Unrouted(_) | Verdict::Parked(ParkCode::Unseen));
+    let is_here = row.absent_since.is_none() && !says_nothing;
+    Ok(Some((is_visible, is_here.then_some(row.seen_at))))
 }
 
 /// Decides as the daemon would once the file has settled.

@@ -1,6 +1,7 @@
 //! What casedrop decides. Pure: no I/O, no clock, no randomness that is not an argument; imports nothing of
 //! the other modules but `types`.
 
+pub mod absence;
 pub mod adopt;
 pub mod budget;
 pub mod clock;

@@ -2,8 +2,8 @@
 //!
 //! Pure and per file, so that a pass over any number of files needs no more memory than one of them, and so that
 //! `plan`, `sync` and `run` reach the same answer. The caller reads the view and applies the step in one journal
-//! transaction; nothing here can delete: [`Step::DeleteDue`] only names a candidate, which [`allow_deletes`]
-//! weighs for the whole mirror.
+//! transaction; nothing here can delete: [`Step::DeleteDue`] only names a candidate, which
+//! [`super::absence`] weighs for the whole mirror.
 //!
 //! Invariants kept here: 2 (two observations apart in time), 5 (leaving scope changes nothing remote), 11 (only
 //! `approved` counts), 13 (a step applied leaves `Nothing` to do), 14 (no state but the arguments).
@@ -13,7 +13,6 @@ mod tests;
 
 use std::time::Duration;
 
-use super::budget::DeleteBudget;
 use super::model::{Attachment, FileRow, ParkCode, Stage, Stat, Verdict, Version};
 use super::routing::{Unrouted, UnroutedReason};
 use crate::types::{CaseArn, ContentHash, RelPath, UnixMillis};
@@ -514,50 +513,6 @@ pub fn goes_with_its_file(a: &Attachment) -> bool {
 
 /// How the note of a file begins whose writer has not said yet that it is whole.
 pub const UNFINISHED: &str = "not whole yet";
-
-/// Whether the mirror's due deletes may go.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Deletes {
-    Go,
-    /// None of them goes; the text says what was seen.
-    Hold(String),
-}
-
-/// Weighs all due deletes of a mirror at once: either they fit the budget of the sliding hour (or what a person
-/// released), or none goes.
-///
-/// `tracked` counts the files with an attachment, the due ones included; `recent` the deletes of the last hour.
-pub fn allow_deletes(due: u64, tracked: u64, recent: u64, released: u64, budget: &DeleteBudget) -> Deletes {
-    let Some(allowed) = budget.allowed(tracked + recent) else { return Deletes::Go };
-    if due <= allowed.saturating_sub(recent) || due <= released {
-        return Deletes::Go;
-    }
-    Deletes::Hold(format!(
-        "{due} files are gone, {recent} were deleted at Connect in the last hour, and the budget for {tracked} attached \
-         files is {allowed} an hour"
-    ))
-}
-
-/// Whether a full listing of the root looks like a lost mount rather than like deletes (invariant 3): at least two
-/// attached files are `missing` (those a person keeps that went with them are, too), and of those that were known before
-/// the first of them went, none is present (`older_present`). What came later says nothing: strangers can be put into an
-/// empty mount point, and casedrop attaches them. One file alone may go: the delete budget allows one.
-fn is_emptied(missing: u64, older_present: u64) -> bool {
-    missing >= 2 && older_present == 0
-}
-
-/// The same where files were being scanned when they went (`scanned_gone`) or are here and being scanned
-/// (`scanned_here`): of those that went agents may see some yet, and one that is here tells that the root is not emptied,
-/// but only where not enough visible files are gone to tell that it is.
-pub fn is_emptied_in_scan(missing: u64, older_present: u64, scanned_gone: u64, scanned_here: u64) -> bool {
-    is_emptied(missing, older_present) || is_emptied(missing + scanned_gone, older_present + scanned_here)
-}
-
-/// Whether a listing with gaps may hide the same: something is missing, and of what was known before, all that counts as
-/// present could not be looked at (`hidden` of `older_present`). Deletes wait for a listing without gaps.
-pub fn may_be_emptied(missing: u64, older_present: u64, hidden: u64) -> bool {
-    missing >= 1 && hidden >= 1 && older_present <= hidden
-}
 
 /// Least number of attached files for [`weigh_changes`].
 const ALL_CHANGED_LEAST: u64 = 10;

@@ -40,7 +40,7 @@ pub use hooks::HookDelivery;
 pub use reader::Reader;
 pub use truth::AdoptedAttachment;
 pub use tx::{NewAttachment, NewEvent, Tx};
-pub use view::{Counts, Difference, EventFilter, ScanRows, Verification, View};
+pub use view::{AbsenceLook, Counts, Difference, EventFilter, ScanRows, Verification, View};
 
 use host::Claim;
 pub use writer::Expected;

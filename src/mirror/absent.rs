@@ -4,39 +4,21 @@
 //! deletes explain; their cause is gone for certain only when *nothing* is missing any more: every file is back, or
 //! kept by hand. One of many that came back, a stranger's file, a larger mirror (of which the budget is a share) or an
 //! hour that has passed prove nothing. A person who lifts the budget or sets `delete = "keep"` has decided, too.
+//! A file that was being scanned when it went is missing as well for `root-emptied` ([`Absences`]); the budget weighs it
+//! when its delete is due.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{BATCH, MirrorLoop};
+use crate::core::absence::{Absences, Deletes};
 use crate::core::model::{EventKind, HoldCode};
-use crate::core::plan::{self, Deletes};
 use crate::crash::{self, Point};
-use crate::journal::{JournalError, NewEvent};
+use crate::journal::{AbsenceLook, JournalError, NewEvent};
 use crate::observe::{Observation, Pass};
 use crate::record;
 use crate::scan::Root;
 use crate::types::{RelPath, UnixMillis};
-
-/// What a pass has to weigh.
-struct Missing {
-    tracked: u64,
-    /// Deletes of the last hour.
-    recent: u64,
-    /// Deletes that a person let past the budget.
-    released: u64,
-    /// Attached files that are gone, their deletes not yet announced.
-    missing: u64,
-    /// Files that went within a grace before them, or later, and are kept by hand.
-    kept: u64,
-    /// The same, and their scans have not ended.
-    scanned: u64,
-    /// Files that are gone, whenever they went, and whose scans have not ended.
-    in_scan: u64,
-    emptied: bool,
-    /// The gaps of the listing may hide that the root was emptied.
-    unclear: bool,
-}
 
 impl MirrorLoop {
     /// Time until the first grace ends, of those that had not ended at `looked`.
@@ -63,19 +45,19 @@ impl MirrorLoop {
             due.extend(self.plan(batch).await?);
         }
         let id = self.mirror.id;
-        let weighed = self.missing(pass).await?;
-        if weighed.missing + weighed.in_scan == 0 && weighed.released > 0 {
-            // What a person let go has gone, or is back.
-            self.world.journal.write(move |tx| tx.set_released(id, 0)).await?;
+        let weighed = self.absences(pass).await?;
+        if weighed.released > weighed.gone.all() {
+            self.world.journal.write(move |tx| record::narrow_release(tx, id)).await?;
         }
         self.weigh_holds(due.len() as u64, &weighed).await?;
-        self.tell_unclear(pass, weighed.unclear);
-        if self.mirror.stops_deletes() || weighed.unclear {
+        let unclear = weighed.may_be_emptied();
+        self.tell_unclear(pass, unclear);
+        if self.mirror.stops_deletes() || unclear {
             return Ok(true);
         }
         if !due.is_empty() {
             crash::at(Point::DeletesDue);
-            self.announce(root, due, weighed.released).await?;
+            self.announce(root, due).await?;
             crash::at(Point::DeletesAnnounced);
         }
         Ok(false)
@@ -94,65 +76,36 @@ impl MirrorLoop {
         self.unclear = blocked.is_some();
     }
 
-    async fn missing(&self, pass: &Pass) -> Result<Missing, JournalError> {
+    async fn absences(&self, pass: &Pass) -> Result<Absences, JournalError> {
         let gaps: Vec<RelPath> = pass.gaps().cloned().collect();
         let (id, hour_ago) = (self.mirror.id, UnixMillis(UnixMillis::now().0 - 3_600_000));
         let grace = self.mirror.config.delete_grace;
         self.ask(move |reader| {
-            reader.at_one_moment(|reader| {
-                let (missing, first) = reader.unannounced_deletes(id)?;
-                // A person who keeps one of those that went together says nothing of the others.
-                let kept = first.map_or(Ok(0), |first| reader.kept_since(id, first.minus(grace)))?;
-                let scanned = first.map_or(Ok(0), |first| reader.scanned_gone(id, first.minus(grace)))?;
-                let (mut older, mut scanned_here, mut hidden) = (1, 0, 0);
-                if let Some(first) = first.filter(|_| missing + kept + scanned >= 2 || !gaps.is_empty()) {
-                    older = reader.older_present(id, first)?;
-                    // One that could not be looked at proves nothing.
-                    scanned_here = if gaps.is_empty() { reader.scanned_present(id, first)? } else { 0 };
-                    hidden = reader.older_present_within(id, first, &gaps)?;
-                }
-                Ok(Missing {
-                    tracked: reader.tracked_count(id)?,
-                    recent: reader.deletes_since(id, hour_ago)?,
-                    released: reader.mirror(id)?.map_or(0, |row| u64::from(row.released)),
-                    missing,
-                    kept,
-                    scanned,
-                    in_scan: reader.scanned_gone(id, UnixMillis(i64::MIN))?,
-                    emptied: plan::is_emptied_in_scan(missing + kept, older, scanned, scanned_here),
-                    unclear: plan::may_be_emptied(missing, older, hidden),
-                })
-            })
+            let look = AbsenceLook { grace, gaps: &gaps, begins: None, recent_since: hour_ago };
+            reader.at_one_moment(|view| view.absences(id, &look))
         })
         .await
     }
 
     /// Begins and ends the holds of deletes; see the module's words on when they end.
-    async fn weigh_holds(&self, due: u64, weighed: &Missing) -> Result<(), JournalError> {
+    async fn weigh_holds(&self, due: u64, weighed: &Absences) -> Result<(), JournalError> {
         let (journal, budget) = (&self.world.journal, self.mirror.config.delete_budget);
         let keeps = !self.mirror.rules().propagate_deletes;
-        let Missing { tracked, recent, released, missing, kept, scanned, in_scan, emptied, .. } = *weighed;
-        if emptied && missing > released && !keeps {
-            let of_them =
-                |count: u64, what| if count > 0 { format!(" ({count} of them {what})") } else { String::new() };
-            let (by_hand, in_scan) = (of_them(kept, "kept by hand"), of_them(scanned, "still being scanned"));
-            let gone = missing + kept + scanned;
-            let text =
-                format!("{gone} attached files are gone{by_hand}{in_scan}, and none that was there with them is left");
+        if let Some(text) = weighed.emptied().filter(|_| !keeps) {
             self.mirror.begin_hold(journal, HoldCode::RootEmptied, text).await?;
         }
-        if missing + in_scan == 0 || keeps {
+        if weighed.all_back() || keeps {
             self.mirror.end_hold(journal, HoldCode::RootEmptied).await?;
         }
-        if let Deletes::Hold(text) = plan::allow_deletes(due, tracked, recent, released, &budget) {
+        if let Deletes::Hold(text) = weighed.allow(due, &budget) {
             self.mirror.begin_hold(journal, HoldCode::DeleteBudget, text).await?;
-        } else if missing == 0 || keeps || budget.allowed(tracked).is_none() {
+        } else if weighed.gone.visible == 0 || keeps || budget.allowed(weighed.tracked).is_none() {
             self.mirror.end_hold(journal, HoldCode::DeleteBudget).await?;
         }
         Ok(())
     }
 
-    async fn announce(&self, root: &Root, due: Vec<RelPath>, released: u64) -> Result<(), JournalError> {
+    async fn announce(&self, root: &Root, due: Vec<RelPath>) -> Result<(), JournalError> {
         let (id, identity) = (self.mirror.id, root.identity());
         let evidence = format!(
             "full pass, folder listed completely, no such file; root device {} inode {}",
@@ -162,7 +115,6 @@ impl MirrorLoop {
             let file = self.world.show(path);
             tracing::info!(mirror = %self.mirror.config.name, file, "absent for the whole grace: deleting at Connect");
         }
-        let left = u32::try_from(released.saturating_sub(due.len() as u64)).unwrap_or(u32::MAX);
         self.world
             .journal
             .write(move |tx| {
@@ -170,7 +122,7 @@ impl MirrorLoop {
                 for path in &due {
                     record::delete(tx, id, path, &evidence, now)?;
                 }
-                tx.set_released(id, left)
+                record::spend_release(tx, id, due.len())
             })
             .await?;
         self.world.work.notify_one();

@@ -168,6 +168,23 @@ pub fn retry(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, now: UnixMillis) -> 
     Ok(true)
 }
 
+/// Takes back what a person released of files that are not gone any more, or had no content after all: it is not left
+/// for others.
+pub fn narrow_release(tx: &Tx<'_>, mirror: MirrorId) -> Result<()> {
+    let gone = u32::try_from(tx.gone(mirror)?.0.all()).unwrap_or(u32::MAX);
+    match tx.mirror(mirror)? {
+        Some(row) if row.released > gone => tx.set_released(mirror, gone),
+        _ => Ok(()),
+    }
+}
+
+/// Counts announced deletes against what a person released.
+pub fn spend_release(tx: &Tx<'_>, mirror: MirrorId, announced: usize) -> Result<()> {
+    let released = tx.mirror(mirror)?.map_or(0, |row| row.released);
+    let left = released.saturating_sub(u32::try_from(announced).unwrap_or(u32::MAX));
+    if left == released { Ok(()) } else { tx.set_released(mirror, left) }
+}
+
 /// Ends the holds that a person has looked at, and lets the deletes that this person has counted go past the budget.
 /// `root-replaced` ends for the folder that `stands` at the path, the mirror's own or a strange one, and for no other that
 /// may come there. Returns the holds that ended.
@@ -184,8 +201,7 @@ pub fn release(
         return Ok(ended);
     }
     // What is being scanned is deleted when that has ended.
-    let counted = tx.unannounced_deletes(mirror)?.0 + tx.scanned_gone(mirror, UnixMillis(i64::MIN))?;
-    let deletes = u32::try_from(counted).unwrap_or(u32::MAX);
+    let deletes = u32::try_from(tx.gone(mirror)?.0.all()).unwrap_or(u32::MAX);
     tx.set_released(mirror, deletes)?;
     for code in &ended {
         match code {

@@ -35,7 +35,7 @@ pub use handover::{
     name_taken, no_longer_due, put_off_leaving, whole,
 };
 pub use keep::{Kept, Sending, keep, keep_all, recallable, sending_delete};
-pub use manual::{known_mirrors, recover, recover_file, release, rest, retry};
+pub use manual::{known_mirrors, narrow_release, recover, recover_file, release, rest, retry, spend_release};
 pub use preflight::{case_is_full, preflight, unpark};
 pub use references::{learned, look_again_for, search_failed, unpin, waits_for_reference, want_reference};
 pub use time::keep_time;

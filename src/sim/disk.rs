@@ -139,7 +139,7 @@ pub struct Disk {
     hashes: BTreeMap<(u64, i64, i64, u64), String>,
     /// Since when nothing is there of what ever was, because its user took it all away.
     emptied: Option<i64>,
-    /// Whether a person ever released the mirror.
+    /// Whether a person released the mirror, and not all that this allows has gone.
     released: bool,
     /// Where something else than a file ever stood.
     others: BTreeSet<String>,
@@ -176,8 +176,7 @@ impl Disk {
     }
 
     /// Since when nothing is there of what ever was, because its user took it all away. What came later says nothing:
-    /// strangers can be put into an empty mount point. `None` too once a person has released the mirror: what that
-    /// allows may outlast the files it was meant for.
+    /// strangers can be put into an empty mount point. `None` too while something may go that a person has released.
     pub fn emptied(&self) -> Option<i64> {
         self.emptied.filter(|_| !self.released)
     }
@@ -191,6 +190,11 @@ impl Disk {
             self.accepted_until = Some(i64::MAX);
         }
         before
+    }
+
+    /// Nothing is left of what a release allowed.
+    pub fn used_up(&mut self) {
+        self.released = false;
     }
 
     /// The release was not taken.

@@ -174,6 +174,9 @@ impl Judge {
         if !ledger.is_empty() {
             state.compare(&reader, ledger);
         }
+        for mirror in reader.mirrors().unwrap().iter().filter(|mirror| mirror.released == 0) {
+            state.watched(&mirror.name).disk.lock().unwrap().used_up();
+        }
         state.reader = Some(reader);
     }
 
@@ -228,7 +231,10 @@ fn looks_emptied(reader: &Reader, events: &[Event], event: &Event, disk: &Disk) 
     let with_it = |at: UnixMillis| first.is_some_and(|first| at.0 >= first.0 - GRACE_MS);
     gone.retain(|row| !apart(row) || row.absent_since.is_some_and(with_it));
     let older = |row: &FileRow| first.is_some_and(|first| row.seen_at < first);
-    gone.len() >= 2 && !there.iter().any(older)
+    let seen = |row: &FileRow| row.kept || visible(row);
+    // What visible files tell, none in scan disproves.
+    (gone.iter().filter(|row| seen(row)).count() >= 2 && !there.iter().any(|row| visible(row) && older(row)))
+        || (gone.len() >= 2 && !there.iter().any(older))
 }
 
 fn known(reader: &Reader, file: &LedgerFile) -> Option<Attachment> {

@@ -60,51 +60,6 @@ fn unreachable(stage: &Stage) -> PathBuf {
     path
 }
 
-/// What was being scanned when it went counts with what agents see; while one such file is there, the root is not emptied.
-#[test]
-fn a_root_that_is_emptied_during_a_scan_is_held() {
-    for stays in [false, true] {
-        let stage = often();
-        stage.write("in/seen.txt", "seen");
-        let daemon = stage.daemon();
-        stage.wait_attached();
-        stage.sandbox.set_scan(Scan::after(Duration::from_secs(3600)));
-        stage.write("in/scanned.txt", "scanned");
-        stage.write("stays.txt", "stays");
-        for name in ["in/scanned.txt", "stays.txt"] {
-            stage.wait_verdict(name, "scanning");
-        }
-        fs::rename(stage.path("in"), stage.dir.path().join("aside")).unwrap();
-        if stays {
-            wait("it is deleted", || deletes(&stage) == 1, || daemon.log());
-            assert_eq!(stage.hold(), "");
-            continue;
-        }
-        fs::remove_file(stage.path("stays.txt")).unwrap();
-        stage.wait_hold("root-emptied");
-        let said = stage.status()["mirrors"][0]["holds"][0]["detail"].as_str().unwrap().to_owned();
-        assert!(said.contains("of them still being scanned"), "{said}");
-        stage.wait_passes();
-        assert_eq!(deletes(&stage), 0);
-        // One that came back says nothing of the others.
-        fs::create_dir(stage.path("in")).unwrap();
-        let back =
-            |name: &str| fs::rename(stage.dir.path().join("aside").join(name), stage.path("in").join(name)).unwrap();
-        back("seen.txt");
-        stage.wait_verdict("in/seen.txt", "attached");
-        stage.wait_passes();
-        assert_eq!((stage.hold().as_str(), deletes(&stage)), ("root-emptied", 0));
-        // A person counts them all.
-        fs::remove_file(stage.path("in/seen.txt")).unwrap();
-        stage.wait_verdict("in/seen.txt", "deleting");
-        let shown = ok(&stage.run(&["release", "drop", "--count", "3"]));
-        assert!(shown.contains("3"), "{shown}");
-        wait("what was visible is deleted", || deletes(&stage) == 1, || daemon.log());
-        stage.wait_passes();
-        assert_eq!(stage.hold(), "", "the others, which this person counted, wait for the ends of their scans");
-    }
-}
-
 #[test]
 fn an_emptied_root_stays_held_until_every_file_is_back_or_kept() {
     let stage = often();

@@ -21,6 +21,7 @@ mod common;
 mod convert;
 mod disks;
 mod drop_folder;
+mod emptied;
 mod ends;
 mod fair;
 mod faults;

@@ -338,30 +338,6 @@ fn an_absence_is_forgotten_kept_or_waits_out_its_grace() {
 }
 
 #[test]
-fn invariant_3_an_emptied_root_is_told_from_one_delete() {
-    let table = [(0, 0, false), (1, 0, false), (2, 0, true), (2, 1, false), (1_000_000, 0, true)];
-    for (tracked, present, emptied) in table {
-        assert_eq!(is_emptied(tracked, present), emptied, "{tracked} tracked, {present} present");
-    }
-}
-
-#[test]
-fn invariant_3_gaps_of_a_listing_are_no_proof_that_the_rest_is_there() {
-    // Missing, present as far as is known, of these not listed.
-    let table = [
-        ((1, 3, 0), false),
-        ((1, 3, 2), false),
-        ((1, 3, 3), true),
-        ((5, 3, 3), true),
-        ((0, 3, 3), false),
-        ((1, 0, 0), false),
-    ];
-    for ((missing, present, unlisted), unclear) in table {
-        assert_eq!(may_be_emptied(missing, present, unlisted), unclear, "{missing}, {present}, {unlisted}");
-    }
-}
-
-#[test]
 fn all_changed_means_ninety_per_cent_of_ten_or_more_by_content() {
     use Changes::{All, Some, Suspect};
     let table = [
@@ -390,16 +366,6 @@ proptest::proptest! {
             proptest::prop_assert!(may_be_all_changed(rest, open));
         }
     }
-}
-
-#[test]
-fn a_hold_says_what_was_seen() {
-    let Deletes::Hold(text) = allow_deletes(9, 100, 3, 0, &DeleteBudget::DEFAULT) else { panic!("let go") };
-    assert_eq!(
-        text,
-        "9 files are gone, 3 were deleted at Connect in the last hour, and the budget for 100 attached files is 10 an \
-         hour"
-    );
 }
 
 fn any_verdict() -> impl Strategy<Value = Verdict> {
@@ -525,19 +491,6 @@ proptest! {
         let parked = matches!(row.verdict, Verdict::Parked(_));
         prop_assert!(!row.is_at_rest(&seen) || step == Step::Nothing, "{:?}", step);
         prop_assert!(step != Step::Nothing || row.is_at_rest(&seen) || parked);
-    }
-
-    #[test]
-    fn invariant_2_no_more_go_than_the_budget_or_a_person_allows(
-        due in 0..200_u64, tracked in 0..2_000_u64, recent in 0..200_u64, released in 0..200_u64,
-        files in 1..100_u32, basis_points in 1..10_000_u32,
-    ) {
-        let budget = DeleteBudget::Limit { files, basis_points };
-        let allowed = budget.allowed(tracked + recent).unwrap();
-        let goes = allow_deletes(due, tracked, recent, released, &budget) == Deletes::Go;
-        prop_assert_eq!(goes, due == 0 || due + recent <= allowed || due <= released);
-        prop_assert!(!goes || due <= released || due <= u64::from(files));
-        prop_assert_eq!(allow_deletes(due, tracked, recent, released, &DeleteBudget::Off), Deletes::Go);
     }
 }
 

@@ -1,9 +1,12 @@
 //! Every question, and that none of them walks a whole table.
 
-use super::super::{EventFilter, JournalError, NewAttachment, Tx, View};
+use std::time::Duration;
+
+use super::super::{AbsenceLook, EventFilter, JournalError, NewAttachment, Tx, View};
 use super::support::*;
+use crate::core::absence::Files;
 use crate::core::model::{AttachmentId, EventKind, FileRow, MirrorId, Stage, Verdict, Version};
-use crate::types::{CaseArn, UnixMillis};
+use crate::types::{CaseArn, RelPath, UnixMillis};
 
 fn named(rows: &[crate::core::model::FileRow]) -> Vec<String> {
     rows.iter().map(|r| r.path.to_string()).collect()
@@ -108,6 +111,46 @@ fn the_queue_is_fair_and_in_order() {
     journal.close();
 }
 
+fn files(visible: u64, scanned: u64) -> Files {
+    Files { visible, scanned }
+}
+
+#[test]
+fn what_is_renamed_during_its_scan_is_not_missing() {
+    let dir = folder();
+    let (journal, mirror) = with_mirror(&db(&dir));
+    journal
+        .write_blocking(move |tx| {
+            let id = plan(tx, mirror, "old", 1)?;
+            for stage in [Stage::Started, Stage::Stored, Stage::Completed] {
+                advance(tx, id, stage, 2)?;
+            }
+            let mut gone = row(mirror, "old", Verdict::Deleting);
+            (gone.absent_since, gone.hash) = (Some(at(2)), Some(hash(9)));
+            tx.put_file(&gone)?;
+            let sent = tx.attachments_of(mirror, &path("old"))?[0].version.hash;
+            let look = AbsenceLook { grace: Duration::ZERO, gaps: &[], begins: None, recent_since: at(0) };
+            let weigh =
+                || Ok::<_, JournalError>((tx.absences(mirror, &look)?.gone, tx.absences(mirror, &look)?.renamed));
+            assert_eq!(weigh()?, (files(0, 1), 0));
+            for (what, verdict, hash, absent, renamed) in [
+                ("read and queued", Verdict::Queued, sent, None, 1),
+                ("of a content that may be another by now", Verdict::Settling, sent, None, 0),
+                ("out of scope", Verdict::Ignored("junk".into()), sent, None, 0),
+                ("of another content", Verdict::Queued, hash(9), None, 0),
+                ("gone too", Verdict::Scanning, sent, Some(at(2)), 0),
+            ] {
+                let mut file = row(mirror, "new", verdict);
+                (file.hash, file.absent_since) = (Some(hash), absent);
+                tx.put_file(&file)?;
+                assert_eq!(weigh()?.1, renamed, "{what}");
+            }
+            Ok(())
+        })
+        .unwrap();
+    journal.close();
+}
+
 #[test]
 fn absent_files_are_found_by_time_and_by_content() {
     let dir = folder();
@@ -152,13 +195,22 @@ fn absent_files_are_found_by_time_and_by_content() {
                 (Some(at(2)), None)
             );
             assert_eq!((tx.unannounced_deletes(mirror)?, tx.older_present(mirror, at(2))?), ((3, Some(at(2))), 1));
-            assert_eq!((tx.scanned_gone(mirror, at(2))?, tx.scanned_gone(mirror, at(3))?), (1, 0));
-            assert_eq!(tx.scanned_present(mirror, at(100))?, 0);
+            let weigh = |gaps: &[RelPath], begins| {
+                let look = AbsenceLook { grace: Duration::ZERO, gaps, begins, recent_since: at(0) };
+                tx.absences(mirror, &look)
+            };
+            let weighed = weigh(&[], None)?;
+            assert_eq!((weighed.gone, weighed.scanned), (files(3, 1), 1));
+            assert_eq!((weighed.first, weighed.older, weighed.kept), (Some(at(2)), files(1, 0), 0));
+            assert_eq!(weigh(&[], Some(at(1)))?.first, Some(at(1)));
             let mut back = row(mirror, "scanned", Verdict::Scanning);
             back.hash = Some(hash(8));
             tx.put_file(&back)?;
-            assert_eq!((tx.scanned_gone(mirror, at(2))?, tx.scanned_present(mirror, at(2))?), (0, 1));
-            assert_eq!(tx.scanned_present(mirror, at(1))?, 0, "seen first at that time");
+            let weighed = weigh(&[path("scanned")], None)?;
+            assert_eq!((weighed.gone, weighed.scanned), (files(3, 0), 0));
+            assert_eq!((weighed.older, weighed.hidden), (files(1, 1), files(0, 1)));
+            assert_eq!(weigh(&[path("here")], None)?.hidden, files(1, 0));
+            assert_eq!(weigh(&[], Some(at(1)))?.older, files(0, 0), "seen first at that time");
             back = FileRow { verdict: Verdict::Deleting, absent_since: Some(at(2)), ..back };
             tx.put_file(&back)?;
             // What was delivered in a mode that has ended is not what is there now.
@@ -357,9 +409,9 @@ fn ask_all(view: &View, mirror: MirrorId) -> Result<(), JournalError> {
     view.waiting_deletes(mirror)?;
     view.unannounced_deletes(mirror)?;
     view.older_present(mirror, at(1))?;
-    view.scanned_gone(mirror, at(1))?;
-    view.scanned_present(mirror, at(1))?;
-    view.older_present_within(mirror, at(1), [&p])?;
+    let look =
+        AbsenceLook { grace: Duration::ZERO, gaps: std::slice::from_ref(&p), begins: Some(at(1)), recent_since: at(1) };
+    view.absences(mirror, &look)?;
     view.changed_present(mirror)?;
     view.unlisted(mirror)?;
     view.oldest_not_visible(mirror)?;

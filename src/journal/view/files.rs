@@ -2,7 +2,6 @@
 
 use super::super::error::JournalError;
 use super::super::rows;
-use super::scan::AFTER_SLASH;
 use super::{Counts, View, limited};
 use crate::core::model::{FileRow, MirrorId, Verdict, Version};
 use crate::types::{RelPath, UnixMillis};
@@ -13,19 +12,6 @@ pub struct Sample {
     pub spread: Vec<FileRow>,
     pub newest: Vec<FileRow>,
 }
-
-/// See [`View::older_present`].
-const OLDER_PRESENT: &str = "SELECT count(*) FROM file WHERE mirror = ?1 AND absent_since IS NULL AND seen_at < ?2
-     AND verdict <> 'ignored' AND verdict <> 'unrouted' AND NOT (verdict = 'parked' AND detail = 'unseen')
-     AND EXISTS (SELECT 1 FROM attachment WHERE attachment.mirror = file.mirror
-         AND attachment.path = file.path AND stage = 'approved' AND closed_at IS NULL)";
-
-/// Files that are being scanned and of which nothing is visible yet.
-const SCANNED: &str = "SELECT count(*) FROM file WHERE mirror = ?1
-     AND EXISTS (SELECT 1 FROM attachment WHERE attachment.mirror = file.mirror
-         AND attachment.path = file.path AND stage = 'completed' AND closed_at IS NULL)
-     AND NOT EXISTS (SELECT 1 FROM attachment WHERE attachment.mirror = file.mirror
-         AND attachment.path = file.path AND stage = 'approved' AND closed_at IS NULL)";
 
 impl View {
     pub fn file(&self, mirror: MirrorId, path: &RelPath) -> Result<Option<FileRow>, JournalError> {
@@ -198,66 +184,6 @@ impl View {
             [mirror],
             |row| rows::count(row, 0),
         )
-    }
-
-    /// Of these, the files that agents can still see and whose delete is not announced yet, and since when the first
-    /// of them is gone.
-    pub fn unannounced_deletes(&self, mirror: MirrorId) -> Result<(u64, Option<UnixMillis>), JournalError> {
-        self.total(
-            "SELECT count(*), min(absent_since) FROM file
-             WHERE mirror = ?1 AND absent_since IS NOT NULL AND verdict = 'deleting'
-                 AND EXISTS (SELECT 1 FROM attachment WHERE attachment.mirror = file.mirror
-                     AND attachment.path = file.path AND stage = 'approved' AND closed_at IS NULL)",
-            [mirror],
-            |row| Ok((rows::count(row, 0)?, row.get(1)?)),
-        )
-    }
-
-    /// Files that are gone since `from` or later and stay at Connect by hand.
-    pub fn kept_since(&self, mirror: MirrorId, from: UnixMillis) -> Result<u64, JournalError> {
-        self.total(
-            "SELECT count(*) FROM file WHERE mirror = ?1 AND absent_since >= ?2 AND kept = 1",
-            (mirror, from),
-            |row| rows::count(row, 0),
-        )
-    }
-
-    /// Files that were being scanned when they went, since `from` or later, and whose scan has not ended: agents may see
-    /// them yet.
-    pub fn scanned_gone(&self, mirror: MirrorId, from: UnixMillis) -> Result<u64, JournalError> {
-        let sql = format!("{SCANNED} AND absent_since >= ?2 AND verdict = 'deleting'");
-        self.total(&sql, (mirror, from), |row| rows::count(row, 0))
-    }
-
-    /// Files whose scan has not ended, that agents do not see yet, and that were known before `before` and are here.
-    pub fn scanned_present(&self, mirror: MirrorId, before: UnixMillis) -> Result<u64, JournalError> {
-        let sql = format!(
-            "{SCANNED} AND absent_since IS NULL AND seen_at < ?2 AND verdict <> 'ignored' AND verdict <> 'unrouted'"
-        );
-        self.total(&sql, (mirror, before), |row| rows::count(row, 0))
-    }
-
-    /// Of the files that agents can see and that were known before `before`, how many are here. What is out of scope
-    /// does not count: nobody looks whether it is there; nor what was adopted without a file.
-    pub fn older_present(&self, mirror: MirrorId, before: UnixMillis) -> Result<u64, JournalError> {
-        self.total(OLDER_PRESENT, (mirror, before), |row| rows::count(row, 0))
-    }
-
-    /// Of these, how many are at the paths or below them.
-    pub fn older_present_within<'f>(
-        &self,
-        mirror: MirrorId,
-        before: UnixMillis,
-        paths: impl IntoIterator<Item = &'f RelPath>,
-    ) -> Result<u64, JournalError> {
-        // One range, or all rows of the mirror would be read for each path.
-        let sql = format!("{OLDER_PRESENT} AND path >= ?3 AND path < ?5 AND (path = ?3 OR path > ?4)");
-        let mut all = 0;
-        for path in paths {
-            let (from, to) = ([path.as_bytes(), b"/"].concat(), [path.as_bytes(), AFTER_SLASH].concat());
-            all += self.total(&sql, (mirror, before, path, from, to), |row| rows::count(row, 0))?;
-        }
-        Ok(all)
     }
 
     /// Files that agents can see and whose present content, as far as it is known, is another: those that are not

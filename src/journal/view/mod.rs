@@ -3,6 +3,7 @@
 //! No method changes anything. Lists are bounded by a `limit` or belong to one file, so memory stays flat in the
 //! number of files.
 
+mod absences;
 mod attachments;
 mod events;
 mod files;
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::config::DbConfig;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, Row};
 
+pub use absences::AbsenceLook;
 pub use events::EventFilter;
 pub use scan::ScanRows;
 pub use verify::{Difference, Verification};

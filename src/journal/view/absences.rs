@@ -1,0 +1,143 @@
+//! What is gone of a mirror and what is here, counted.
+
+use std::time::Duration;
+
+use super::super::error::JournalError;
+use super::super::rows;
+use super::View;
+use super::scan::AFTER_SLASH;
+use crate::core::absence::{Absences, Files};
+use crate::core::model::MirrorId;
+use crate::types::{RelPath, UnixMillis};
+
+/// Files that agents see; of those that are being scanned, see [`SCANNED`].
+const VISIBLE: &str = "EXISTS (SELECT 1 FROM attachment WHERE attachment.mirror = file.mirror
+     AND attachment.path = file.path AND stage = 'approved' AND closed_at IS NULL)";
+
+/// Files that are being scanned and of which nothing is visible yet.
+const SCANNED: &str = "EXISTS (SELECT 1 FROM attachment WHERE attachment.mirror = file.mirror
+         AND attachment.path = file.path AND stage = 'completed' AND closed_at IS NULL)
+     AND NOT EXISTS (SELECT 1 FROM attachment WHERE attachment.mirror = file.mirror
+         AND attachment.path = file.path AND stage = 'approved' AND closed_at IS NULL)";
+
+/// Files that were known before a time and are here. What is out of scope does not count: nobody looks whether it is
+/// there; nor what was adopted without a file.
+const OLDER: &str = "SELECT count(*) FROM file WHERE mirror = ?1 AND absent_since IS NULL AND seen_at < ?2
+     AND verdict <> 'ignored' AND verdict <> 'unrouted' AND NOT (verdict = 'parked' AND detail = 'unseen')";
+
+/// Files that are gone since a time or later, their deletes waiting.
+const GONE: &str = "SELECT count(*) FROM file WHERE mirror = ?1 AND absent_since >= ?2 AND verdict = 'deleting'";
+
+/// How the absences of a mirror are looked at.
+#[derive(Debug)]
+pub struct AbsenceLook<'a> {
+    pub grace: Duration,
+    /// Paths of which, or below which, nothing is known now.
+    pub gaps: &'a [RelPath],
+    /// When the grace of a visible file is about to begin.
+    pub begins: Option<UnixMillis>,
+    /// Deletes since then count as recent.
+    pub recent_since: UnixMillis,
+}
+
+impl View {
+    /// What the deletes of a mirror are weighed by. To be asked at one moment.
+    pub fn absences(&self, mirror: MirrorId, look: &AbsenceLook<'_>) -> Result<Absences, JournalError> {
+        let (gone, went) = self.gone(mirror)?;
+        let mut weighed = Absences {
+            gone,
+            first: went.into_iter().chain(look.begins).min(),
+            tracked: self.tracked_count(mirror)?,
+            recent: self.deletes_since(mirror, look.recent_since)?,
+            released: self.mirror(mirror)?.map_or(0, |row| u64::from(row.released)),
+            ..Absences::default()
+        };
+        if let Some(first) = weighed.first {
+            let with_it = first.minus(look.grace);
+            (weighed.kept, weighed.scanned) = (self.kept_since(mirror, with_it)?, self.scanned_gone(mirror, with_it)?);
+            if gone.visible + weighed.kept + weighed.scanned >= 2 || !look.gaps.is_empty() || look.begins.is_some() {
+                weighed.older = self.older(mirror, first)?;
+                weighed.hidden = self.older_within(mirror, first, look.gaps)?;
+            }
+        } else if gone.scanned > 0 {
+            weighed.renamed = self.renamed_in_scan(mirror)?;
+        }
+        Ok(weighed)
+    }
+
+    /// Files that are gone and whose deletes are not announced yet, and since when the first visible one is.
+    pub fn gone(&self, mirror: MirrorId) -> Result<(Files, Option<UnixMillis>), JournalError> {
+        let (visible, first) = self.unannounced_deletes(mirror)?;
+        Ok((Files { visible, scanned: self.scanned_gone(mirror, UnixMillis(i64::MIN))? }, first))
+    }
+
+    /// Of the files whose delete waits, those that agents can still see and whose delete is not announced yet, and since
+    /// when the first of them is gone.
+    pub fn unannounced_deletes(&self, mirror: MirrorId) -> Result<(u64, Option<UnixMillis>), JournalError> {
+        let sql = format!(
+            "SELECT count(*), min(absent_since) FROM file
+             WHERE mirror = ?1 AND absent_since IS NOT NULL AND verdict = 'deleting' AND {VISIBLE}"
+        );
+        self.total(&sql, [mirror], |row| Ok((rows::count(row, 0)?, row.get(1)?)))
+    }
+
+    /// Files that were being scanned when they went, since `from` or later, and whose scan has not ended: agents may see
+    /// them yet.
+    fn scanned_gone(&self, mirror: MirrorId, from: UnixMillis) -> Result<u64, JournalError> {
+        self.total(&format!("{GONE} AND {SCANNED}"), (mirror, from), |row| rows::count(row, 0))
+    }
+
+    /// Of these, those of which the very content that is being scanned is here, read, at another path.
+    fn renamed_in_scan(&self, mirror: MirrorId) -> Result<u64, JournalError> {
+        // One list for all of them, or the mirror would be read for each.
+        let sql = format!(
+            "{GONE} AND {SCANNED} AND NOT EXISTS (SELECT 1 FROM attachment WHERE attachment.mirror = file.mirror
+                 AND attachment.path = file.path AND stage = 'completed' AND closed_at IS NULL
+                 AND (hash IS NULL OR hash NOT IN (SELECT hash FROM file WHERE mirror = ?1 AND absent_since IS NULL
+                     AND hash IS NOT NULL AND verdict <> 'settling' AND verdict <> 'ignored'
+                     AND verdict <> 'unrouted')))"
+        );
+        self.total(&sql, (mirror, UnixMillis(i64::MIN)), |row| rows::count(row, 0))
+    }
+
+    /// Files that are gone since `from` or later and stay at Connect by hand.
+    fn kept_since(&self, mirror: MirrorId, from: UnixMillis) -> Result<u64, JournalError> {
+        self.total(
+            "SELECT count(*) FROM file WHERE mirror = ?1 AND absent_since >= ?2 AND kept = 1",
+            (mirror, from),
+            |row| rows::count(row, 0),
+        )
+    }
+
+    /// Of the files that agents can see and that were known before `before`, how many are here.
+    pub fn older_present(&self, mirror: MirrorId, before: UnixMillis) -> Result<u64, JournalError> {
+        self.total(&format!("{OLDER} AND {VISIBLE}"), (mirror, before), |row| rows::count(row, 0))
+    }
+
+    /// The same, with those that are being scanned.
+    fn older(&self, mirror: MirrorId, before: UnixMillis) -> Result<Files, JournalError> {
+        let scanned = self.total(&format!("{OLDER} AND {SCANNED}"), (mirror, before), |row| rows::count(row, 0))?;
+        Ok(Files { visible: self.older_present(mirror, before)?, scanned })
+    }
+
+    /// Of these, how many are at the paths or below them.
+    pub fn older_within<'f>(
+        &self,
+        mirror: MirrorId,
+        before: UnixMillis,
+        paths: impl IntoIterator<Item = &'f RelPath>,
+    ) -> Result<Files, JournalError> {
+        let mut all = Files::default();
+        for path in paths {
+            let (from, to) = ([path.as_bytes(), b"/"].concat(), [path.as_bytes(), AFTER_SLASH].concat());
+            let count = |which| {
+                // One range, or all rows of the mirror would be read for each path.
+                let sql = format!("{OLDER} AND {which} AND path >= ?3 AND path < ?5 AND (path = ?3 OR path > ?4)");
+                self.total(&sql, (mirror, before, path, &from, &to), |row| rows::count(row, 0))
+            };
+            all.visible += count(VISIBLE)?;
+            all.scanned += count(SCANNED)?;
+        }
+        Ok(all)
+    }
+}
