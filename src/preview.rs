@@ -6,7 +6,7 @@ mod references;
 use std::ops::ControlFlow;
 
 use crate::config::Config;
-use crate::core::absence::Deletes;
+use crate::core::absence::{Beginning, Deletes};
 use crate::core::model::{AttachmentId, FileRow, HandoverKind, MirrorId, ParkCode, Stage, Stat, Verdict};
 use crate::core::plan::{self, Seen, Step};
 use crate::core::routing::{Unrouted, UnroutedReason};
@@ -173,7 +173,7 @@ fn absences(
     say: &mut Say<'_>,
 ) -> Result<(), JournalError> {
     let (id, now) = (mirror.id, UnixMillis::now());
-    let (mut due, mut newly) = (Vec::new(), Vec::new());
+    let (mut due, mut beginning) = (Vec::new(), Vec::new());
     for path in &pass.absent {
         if called_back(reader, mirror, path)?.is_some() {
             continue;
@@ -183,7 +183,7 @@ fn absences(
             (observation, Step::DeleteDue) => due.push(observation.path),
             (observation, step) => {
                 if matches!(step, Step::BeginGrace { .. }) {
-                    newly.extend(beginning(reader, mirror, path)?);
+                    beginning.extend(begins(reader, mirror, path)?);
                 }
                 say.step(&observation.path, &step);
             }
@@ -194,16 +194,8 @@ fn absences(
     }
     // As after the graces that a pass would begin now.
     let gaps: Vec<RelPath> = pass.gaps().cloned().collect();
-    let look = AbsenceLook {
-        grace: mirror.config.delete_grace,
-        gaps: &gaps,
-        begins: newly.iter().any(|(is_visible, _)| *is_visible).then_some(now),
-        recent_since: UnixMillis(now.0 - 3_600_000),
-    };
-    let mut weighed = reader.at_one_moment(|view| view.absences(id, &look))?;
-    for (is_visible, seen_at) in newly {
-        weighed.begin(is_visible, seen_at);
-    }
+    let look = AbsenceLook { grace: mirror.config.delete_grace, gaps: &gaps, beginning: &beginning, now };
+    let weighed = reader.at_one_moment(|view| view.absences(id, &look))?;
     if let Some(text) = weighed.emptied() {
         say.held(format!("{text}; nothing is deleted"));
         return Ok(());
@@ -223,13 +215,8 @@ fn absences(
     Ok(())
 }
 
-/// Of a file whose grace would begin now: whether agents see it, and when it was first seen where it counts as here.
-/// Nothing of one whose grace begins again: it is counted as gone already.
-fn beginning(
-    reader: &Reader,
-    mirror: &Mirror,
-    path: &RelPath,
-) -> Result<Option<(bool, Option<UnixMillis>)>, JournalError> {
+/// A file whose grace would begin now. None of one whose grace begins again: it is counted as gone already.
+fn begins(reader: &Reader, mirror: &Mirror, path: &RelPath) -> Result<Option<Beginning>, JournalError> {
     let Some(row) = reader.file(mirror.id, path)? else { return Ok(None) };
     if row.verdict == Verdict::Deleting && row.absent_since.is_some() {
         return Ok(None);
@@ -239,7 +226,7 @@ fn beginning(
     let says_nothing =
         matches!(row.verdict, Verdict::Ignored(_) | Verdict::Unrouted(_) | Verdict::Parked(ParkCode::Unseen));
     let is_here = row.absent_since.is_none() && !says_nothing;
-    Ok(Some((is_visible, is_here.then_some(row.seen_at))))
+    Ok(Some(Beginning { is_visible, seen_at: is_here.then_some(row.seen_at) }))
 }
 
 /// Decides as the daemon would once the file has settled.

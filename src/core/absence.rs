@@ -45,14 +45,23 @@ pub struct Absences {
     pub older: Files,
     /// Of these, those that the gaps of the listing hide.
     pub hidden: Files,
-    /// Of `gone.scanned`, those whose very content is here at another path. Counted only where nothing else is gone.
-    pub renamed: u64,
+    /// Of `gone` (and in that time, where there is a `first`), the very files that are here at another path. Counted, as
+    /// these are, only where the answer may depend on it.
+    pub renamed: Files,
     /// Files that a person, who counted them, let go.
     pub released: u64,
     /// Files with a visible attachment, the missing ones included.
     pub tracked: u64,
     /// Deletes of the last hour.
     pub recent: u64,
+}
+
+/// A file whose grace is only about to begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Beginning {
+    pub is_visible: bool,
+    /// Where it counts as here until then.
+    pub seen_at: Option<UnixMillis>,
 }
 
 /// Whether the mirror's due deletes may go.
@@ -64,8 +73,8 @@ pub enum Deletes {
 }
 
 impl Absences {
-    /// Adds a file whose grace is only about to begin; `seen_at` where it counts as here until then.
-    pub fn begin(&mut self, is_visible: bool, seen_at: Option<UnixMillis>) {
+    /// Weighs one as if its grace had begun.
+    pub fn begin(&mut self, Beginning { is_visible, seen_at }: Beginning) {
         *self.gone.of(is_visible) += 1;
         let Some(first) = self.first else { return };
         self.scanned += u64::from(!is_visible);
@@ -90,10 +99,10 @@ impl Absences {
         Some(format!("{gone} {attached}files are gone{parts}, and none that was there with them is left"))
     }
 
-    /// Whether nothing is missing any more, so that no root can be emptied. What was being scanned and is here under
-    /// another name is not missing; nothing else brings it back to its old one.
+    /// Whether nothing is missing any more, so that no root can be emptied. What is here under another name is not
+    /// missing; nothing else brings it back to its old one.
     pub fn all_back(&self) -> bool {
-        self.gone.visible == 0 && self.gone.scanned <= self.renamed
+        self.gone.all() <= self.renamed.all()
     }
 
     /// At least two files are gone, and of those known before the first of them went none is here. One file alone may
@@ -112,11 +121,9 @@ impl Absences {
     /// What went together, what is here of the time before, and how much of that is hidden: of the visible files, and
     /// of all.
     fn readings(&self) -> [(u64, u64, u64); 2] {
-        let visible = self.gone.visible + self.kept;
-        [
-            (visible, self.older.visible, self.hidden.visible),
-            (visible + self.scanned, self.older.all(), self.hidden.all()),
-        ]
+        let visible = self.gone.visible.saturating_sub(self.renamed.visible) + self.kept;
+        let scanned = self.scanned.saturating_sub(self.renamed.scanned);
+        [(visible, self.older.visible, self.hidden.visible), (visible + scanned, self.older.all(), self.hidden.all())]
     }
 
     /// Weighs all due deletes at once: either they fit the budget of the sliding hour (or what a person released), or

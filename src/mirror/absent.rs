@@ -78,10 +78,9 @@ impl MirrorLoop {
 
     async fn absences(&self, pass: &Pass) -> Result<Absences, JournalError> {
         let gaps: Vec<RelPath> = pass.gaps().cloned().collect();
-        let (id, hour_ago) = (self.mirror.id, UnixMillis(UnixMillis::now().0 - 3_600_000));
-        let grace = self.mirror.config.delete_grace;
+        let (id, grace, now) = (self.mirror.id, self.mirror.config.delete_grace, UnixMillis::now());
         self.ask(move |reader| {
-            let look = AbsenceLook { grace, gaps: &gaps, begins: None, recent_since: hour_ago };
+            let look = AbsenceLook { grace, gaps: &gaps, beginning: &[], now };
             reader.at_one_moment(|view| view.absences(id, &look))
         })
         .await

@@ -122,19 +122,19 @@ fn a_folder_renamed_during_a_scan_is_not_held_for_good() {
     stage.write("in/seen.txt", "seen");
     let daemon = stage.daemon();
     stage.wait_attached();
-    scan_now(&stage, &["in/scanned.txt"]);
+    scan_now(&stage, &["in/a.txt", "in/b.txt"]);
     assert!(daemon.stop().success());
     // So that a full pass, and no look at one folder, sees it first.
     fs::rename(stage.path("in"), stage.path("renamed")).unwrap();
     let daemon = stage.daemon();
     stage.wait_hold("root-emptied");
-    for name in ["renamed/seen.txt", "renamed/scanned.txt"] {
+    for name in ["renamed/seen.txt", "renamed/a.txt", "renamed/b.txt"] {
         stage.wait_verdict(name, "scanning");
     }
     wait("the hold ends", || stage.hold().is_empty(), || daemon.log());
     stage.sandbox.advance_clock(SCAN);
     stage.wait_attached();
-    wait("one copy of each is left", || stage.visible().len() == 2 && deletes(&stage) == 2, || daemon.log());
+    wait("one copy of each is left", || stage.visible().len() == 3 && deletes(&stage) == 3, || daemon.log());
     assert_eq!(stage.hold(), "");
     stage.assert_settled(daemon);
 }
@@ -169,4 +169,51 @@ fn a_delete_waits_while_all_else_is_in_scan_and_cannot_be_looked_at() {
     assert!(planned.contains("more than what could be listed"), "{planned}");
     wait_deletes(&stage, 1, &daemon);
     assert_eq!(stage.hold(), "", "one alone may go");
+}
+
+/// What came back has the bytes of what did not.
+#[test]
+fn another_file_with_the_same_bytes_does_not_end_the_hold() {
+    let stage = often();
+    stage.write("one/letter.txt", "the same letter");
+    let _daemon = stage.daemon();
+    stage.wait_attached();
+    stage.sandbox.set_scan(Scan::after(SCAN));
+    stage.write("two/letter.txt", "the same letter");
+    stage.wait_verdict("two/letter.txt", "scanning");
+    let aside = stage.dir.path().join("aside");
+    fs::rename(stage.path("one"), &aside).unwrap();
+    fs::remove_dir_all(stage.path("two")).unwrap();
+    stage.wait_hold("root-emptied");
+    fs::rename(&aside, stage.path("one")).unwrap();
+    stage.wait_verdict("one/letter.txt", "attached");
+    stage.wait_passes();
+    stage.wait_passes();
+    assert_eq!((stage.hold().as_str(), deletes(&stage)), ("root-emptied", 0));
+}
+
+/// A plan weighs what a pass would see go as that pass would.
+#[test]
+fn a_plan_holds_nothing_while_other_files_are_here() {
+    let mut stage = Stage::new();
+    stage.mirror = stage.mirror.replace("delete_grace = \"1s\"", "delete_grace = \"1h\"");
+    assert!(stage.mirror.contains("1h"), "{}", stage.mirror);
+    for n in 0..5 {
+        stage.write(&format!("{n}.txt"), format!("file {n}"));
+    }
+    stage.sync();
+    fs::remove_file(stage.path("0.txt")).unwrap();
+    stage.sync();
+    assert_eq!(stage.verdict("0.txt"), "deleting");
+    let daemon = stage.daemon();
+    scan_now(&stage, &["scanned.txt"]);
+    assert!(daemon.stop().success());
+    fs::remove_file(stage.path("scanned.txt")).unwrap();
+    let planned = text(&stage.run(&["plan"]));
+    assert!(planned.contains("scanned.txt") && !planned.contains("hold"), "{planned}");
+    for n in 1..5 {
+        fs::remove_file(stage.path(&format!("{n}.txt"))).unwrap();
+    }
+    let planned = text(&stage.run(&["plan"]));
+    assert!(planned.contains("6 files are gone (1 of them still being scanned)"), "{planned}");
 }

@@ -71,23 +71,33 @@ fn what_a_person_let_go_is_counted_as_this_person_counted_it() {
 }
 
 #[test]
-fn a_hold_ends_when_all_is_back_or_has_another_name() {
-    let renamed = |visible, scanned, renamed| Absences { renamed, ..gone(visible, scanned) }.all_back();
-    assert!(renamed(0, 0, 0) && renamed(0, 2, 2));
-    assert!(!renamed(1, 0, 0) && !renamed(0, 1, 0) && !renamed(0, 2, 1) && !renamed(1, 1, 1));
+fn what_has_another_name_is_not_missing() {
+    let renamed = |gone_files, (visible, scanned)| {
+        let weighed = Absences { renamed: files(visible, scanned), ..gone_files };
+        (weighed.emptied().is_some(), weighed.all_back())
+    };
+    assert_eq!(renamed(gone(0, 0), (0, 0)), (false, true));
+    assert_eq!(renamed(gone(0, 2), (0, 2)), (false, true));
+    assert_eq!(renamed(gone(1, 1), (1, 1)), (false, true));
+    assert_eq!(renamed(gone(1, 0), (0, 0)), (false, false));
+    assert_eq!(renamed(gone(1, 1), (0, 1)), (false, false));
+    assert_eq!(renamed(gone(3, 0), (1, 0)), (true, false));
+    assert_eq!(renamed(gone(1, 2), (0, 1)), (true, false));
 }
 
 #[test]
 fn what_is_about_to_begin_is_weighed_as_if_it_had_begun() {
-    let mut weighed =
-        Absences { older: files(2, 1), ..Absences { first: Some(UnixMillis(10)), ..Absences::default() } };
-    weighed.begin(true, Some(UnixMillis(9)));
-    weighed.begin(true, Some(UnixMillis(10)));
-    weighed.begin(false, Some(UnixMillis(9)));
-    weighed.begin(true, None);
+    let begin = |weighed: &mut Absences, is_visible, seen_at: Option<i64>| {
+        weighed.begin(Beginning { is_visible, seen_at: seen_at.map(UnixMillis) });
+    };
+    let mut weighed = Absences { older: files(2, 1), first: Some(UnixMillis(10)), ..Absences::default() };
+    begin(&mut weighed, true, Some(9));
+    begin(&mut weighed, true, Some(10));
+    begin(&mut weighed, false, Some(9));
+    begin(&mut weighed, true, None);
     assert_eq!(weighed, Absences { older: files(1, 0), ..gone(3, 1) });
     let mut scans_only = Absences::default();
-    scans_only.begin(false, Some(UnixMillis(9)));
+    begin(&mut scans_only, false, Some(9));
     assert_eq!((scans_only.gone, scans_only.scanned), (files(0, 1), 0));
 }
 

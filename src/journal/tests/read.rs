@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use super::super::{AbsenceLook, EventFilter, JournalError, NewAttachment, Tx, View};
 use super::support::*;
-use crate::core::absence::Files;
-use crate::core::model::{AttachmentId, EventKind, FileRow, MirrorId, Stage, Verdict, Version};
+use crate::core::absence::{Beginning, Files};
+use crate::core::model::{
+    AttachmentId, EventKind, FileRow, Hold, HoldCode, MirrorId, ParkCode, Stage, Verdict, Version,
+};
 use crate::types::{CaseArn, RelPath, UnixMillis};
 
 fn named(rows: &[crate::core::model::FileRow]) -> Vec<String> {
@@ -115,40 +117,52 @@ fn files(visible: u64, scanned: u64) -> Files {
     Files { visible, scanned }
 }
 
+/// By the file itself: another with the same bytes is another.
 #[test]
-fn what_is_renamed_during_its_scan_is_not_missing() {
-    let dir = folder();
-    let (journal, mirror) = with_mirror(&db(&dir));
-    journal
-        .write_blocking(move |tx| {
-            let id = plan(tx, mirror, "old", 1)?;
-            for stage in [Stage::Started, Stage::Stored, Stage::Completed] {
-                advance(tx, id, stage, 2)?;
-            }
-            let mut gone = row(mirror, "old", Verdict::Deleting);
-            (gone.absent_since, gone.hash) = (Some(at(2)), Some(hash(9)));
-            tx.put_file(&gone)?;
-            let sent = tx.attachments_of(mirror, &path("old"))?[0].version.hash;
-            let look = AbsenceLook { grace: Duration::ZERO, gaps: &[], begins: None, recent_since: at(0) };
-            let weigh =
-                || Ok::<_, JournalError>((tx.absences(mirror, &look)?.gone, tx.absences(mirror, &look)?.renamed));
-            assert_eq!(weigh()?, (files(0, 1), 0));
-            for (what, verdict, hash, absent, renamed) in [
-                ("read and queued", Verdict::Queued, sent, None, 1),
-                ("of a content that may be another by now", Verdict::Settling, sent, None, 0),
-                ("out of scope", Verdict::Ignored("junk".into()), sent, None, 0),
-                ("of another content", Verdict::Queued, hash(9), None, 0),
-                ("gone too", Verdict::Scanning, sent, Some(at(2)), 0),
-            ] {
-                let mut file = row(mirror, "new", verdict);
-                (file.hash, file.absent_since) = (Some(hash), absent);
-                tx.put_file(&file)?;
-                assert_eq!(weigh()?.1, renamed, "{what}");
-            }
-            Ok(())
-        })
-        .unwrap();
-    journal.close();
+fn what_is_here_under_another_name_is_not_missing() {
+    for (stage, gone) in [(Stage::Completed, files(0, 2)), (Stage::Approved, files(2, 0))] {
+        let dir = folder();
+        let (journal, mirror) = with_mirror(&db(&dir));
+        journal
+            .write_blocking(move |tx| {
+                for (inode, name) in [(7, "old"), (8, "lost")] {
+                    let id = plan(tx, mirror, name, 1)?;
+                    let course = [Stage::Started, Stage::Stored, Stage::Completed, Stage::Approved];
+                    for next in course.into_iter().take_while(|next| *next <= stage) {
+                        advance(tx, id, next, 2)?;
+                    }
+                    let mut file = row(mirror, name, Verdict::Deleting);
+                    (file.absent_since, file.hash, file.stat.inode) = (Some(at(2)), Some(hash(9)), inode);
+                    tx.put_file(&file)?;
+                }
+                let sent = tx.attachments_of(mirror, &path("old"))?[0].version;
+                tx.put_hold(mirror, &Hold { code: HoldCode::RootEmptied, detail: String::new(), since: at(3) })?;
+                let weigh = |gaps: &[RelPath]| {
+                    let look = AbsenceLook { grace: Duration::ZERO, gaps, beginning: &[], now: at(4) };
+                    tx.absences(mirror, &look)
+                };
+                assert_eq!((weigh(&[])?.gone, weigh(&[])?.renamed.all()), (gone, 0));
+                for (what, verdict, hash, inode, absent, renamed) in [
+                    ("read and queued", Verdict::Queued, sent.hash, 7, None, 1),
+                    ("of a content that may be another by now", Verdict::Settling, sent.hash, 7, None, 0),
+                    ("out of scope", Verdict::Ignored("junk".into()), sent.hash, 7, None, 0),
+                    ("not to be read", Verdict::Parked(ParkCode::Unreadable), sent.hash, 7, None, 0),
+                    ("of another content", Verdict::Queued, hash(9), 7, None, 0),
+                    ("another with the same content", Verdict::Queued, sent.hash, 9, None, 0),
+                    ("gone too", Verdict::Queued, sent.hash, 7, Some(at(2)), 0),
+                ] {
+                    let mut file = row(mirror, "new", verdict);
+                    (file.stat.inode, file.stat.size) = (inode, sent.size);
+                    (file.hash, file.absent_since) = (Some(hash), absent);
+                    tx.put_file(&file)?;
+                    assert_eq!(weigh(&[])?.renamed.all(), renamed, "{what}");
+                    assert_eq!(weigh(&[path("elsewhere")])?.renamed.all(), 0, "a gap may hide that it is gone");
+                }
+                Ok(())
+            })
+            .unwrap();
+        journal.close();
+    }
 }
 
 #[test]
@@ -195,14 +209,17 @@ fn absent_files_are_found_by_time_and_by_content() {
                 (Some(at(2)), None)
             );
             assert_eq!((tx.unannounced_deletes(mirror)?, tx.older_present(mirror, at(2))?), ((3, Some(at(2))), 1));
-            let weigh = |gaps: &[RelPath], begins| {
-                let look = AbsenceLook { grace: Duration::ZERO, gaps, begins, recent_since: at(0) };
+            let weigh = |gaps: &[RelPath], now: Option<i64>| {
+                // Seen after all the others, it takes none of them away.
+                let beginning = now.map(|_| Beginning { is_visible: true, seen_at: Some(at(100)) });
+                let now = at(now.unwrap_or(100));
+                let look = AbsenceLook { grace: Duration::ZERO, gaps, beginning: beginning.as_slice(), now };
                 tx.absences(mirror, &look)
             };
             let weighed = weigh(&[], None)?;
             assert_eq!((weighed.gone, weighed.scanned), (files(3, 1), 1));
             assert_eq!((weighed.first, weighed.older, weighed.kept), (Some(at(2)), files(1, 0), 0));
-            assert_eq!(weigh(&[], Some(at(1)))?.first, Some(at(1)));
+            assert_eq!(weigh(&[], Some(1))?.first, Some(at(1)));
             let mut back = row(mirror, "scanned", Verdict::Scanning);
             back.hash = Some(hash(8));
             tx.put_file(&back)?;
@@ -210,7 +227,7 @@ fn absent_files_are_found_by_time_and_by_content() {
             assert_eq!((weighed.gone, weighed.scanned), (files(3, 0), 0));
             assert_eq!((weighed.older, weighed.hidden), (files(1, 1), files(0, 1)));
             assert_eq!(weigh(&[path("here")], None)?.hidden, files(1, 0));
-            assert_eq!(weigh(&[], Some(at(1)))?.older, files(0, 0), "seen first at that time");
+            assert_eq!(weigh(&[], Some(1))?.older, files(0, 0), "seen first at that time");
             back = FileRow { verdict: Verdict::Deleting, absent_since: Some(at(2)), ..back };
             tx.put_file(&back)?;
             // What was delivered in a mode that has ended is not what is there now.
@@ -409,9 +426,14 @@ fn ask_all(view: &View, mirror: MirrorId) -> Result<(), JournalError> {
     view.waiting_deletes(mirror)?;
     view.unannounced_deletes(mirror)?;
     view.older_present(mirror, at(1))?;
-    let look =
-        AbsenceLook { grace: Duration::ZERO, gaps: std::slice::from_ref(&p), begins: Some(at(1)), recent_since: at(1) };
+    let look = AbsenceLook {
+        grace: Duration::ZERO,
+        gaps: std::slice::from_ref(&p),
+        beginning: &[Beginning { is_visible: true, seen_at: None }],
+        now: at(1),
+    };
     view.absences(mirror, &look)?;
+    view.absences(mirror, &AbsenceLook { gaps: &[], ..look })?;
     view.changed_present(mirror)?;
     view.unlisted(mirror)?;
     view.oldest_not_visible(mirror)?;

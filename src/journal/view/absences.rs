@@ -6,9 +6,12 @@ use super::super::error::JournalError;
 use super::super::rows;
 use super::View;
 use super::scan::AFTER_SLASH;
-use crate::core::absence::{Absences, Files};
-use crate::core::model::MirrorId;
+use crate::core::absence::{Absences, Beginning, Files};
+use crate::core::model::{HoldCode, MirrorId};
 use crate::types::{RelPath, UnixMillis};
+
+/// In milliseconds: what the delete budget is for.
+const HOUR_MS: i64 = 3_600_000;
 
 /// Files that agents see; of those that are being scanned, see [`SCANNED`].
 const VISIBLE: &str = "EXISTS (SELECT 1 FROM attachment WHERE attachment.mirror = file.mirror
@@ -34,34 +37,42 @@ pub struct AbsenceLook<'a> {
     pub grace: Duration,
     /// Paths of which, or below which, nothing is known now.
     pub gaps: &'a [RelPath],
-    /// When the grace of a visible file is about to begin.
-    pub begins: Option<UnixMillis>,
-    /// Deletes since then count as recent.
-    pub recent_since: UnixMillis,
+    /// Files whose graces are about to begin.
+    pub beginning: &'a [Beginning],
+    pub now: UnixMillis,
 }
 
 impl View {
     /// What the deletes of a mirror are weighed by. To be asked at one moment.
     pub fn absences(&self, mirror: MirrorId, look: &AbsenceLook<'_>) -> Result<Absences, JournalError> {
         let (gone, went) = self.gone(mirror)?;
+        let row = self.mirror(mirror)?;
+        let begins = look.beginning.iter().any(|file| file.is_visible).then_some(look.now);
+        let first = went.into_iter().chain(begins).min();
         let mut weighed = Absences {
             gone,
-            first: went.into_iter().chain(look.begins).min(),
+            first,
             tracked: self.tracked_count(mirror)?,
-            recent: self.deletes_since(mirror, look.recent_since)?,
-            released: self.mirror(mirror)?.map_or(0, |row| u64::from(row.released)),
+            recent: self.deletes_since(mirror, UnixMillis(look.now.0.saturating_sub(HOUR_MS)))?,
+            released: row.as_ref().map_or(0, |row| u64::from(row.released)),
             ..Absences::default()
         };
-        if let Some(first) = weighed.first {
-            let with_it = first.minus(look.grace);
-            (weighed.kept, weighed.scanned) = (self.kept_since(mirror, with_it)?, self.scanned_gone(mirror, with_it)?);
-            if gone.visible + weighed.kept + weighed.scanned >= 2 || !look.gaps.is_empty() || look.begins.is_some() {
+        let mut may_be_renamed = row.is_some_and(|row| row.holds.iter().any(|hold| hold.code == HoldCode::RootEmptied));
+        let since = first.map_or(UnixMillis(i64::MIN), |first| first.minus(look.grace));
+        if let Some(first) = first {
+            (weighed.kept, weighed.scanned) = (self.kept_since(mirror, since)?, self.scanned_gone(mirror, since)?);
+            let together = gone.visible + weighed.kept + weighed.scanned + look.beginning.len() as u64;
+            if together >= 2 || !look.gaps.is_empty() {
                 weighed.older = self.older(mirror, first)?;
                 weighed.hidden = self.older_within(mirror, first, look.gaps)?;
+                may_be_renamed |= weighed.older.visible == 0;
             }
-        } else if gone.scanned > 0 {
-            weighed.renamed = self.renamed_in_scan(mirror)?;
         }
+        // What could not be looked at now may be gone under its new name, too.
+        if may_be_renamed && gone.all() > 0 && look.gaps.is_empty() {
+            weighed.renamed = self.renamed(mirror, since)?;
+        }
+        look.beginning.iter().for_each(|file| weighed.begin(*file));
         Ok(weighed)
     }
 
@@ -87,17 +98,22 @@ impl View {
         self.total(&format!("{GONE} AND {SCANNED}"), (mirror, from), |row| rows::count(row, 0))
     }
 
-    /// Of these, those of which the very content that is being scanned is here, read, at another path.
-    fn renamed_in_scan(&self, mirror: MirrorId) -> Result<u64, JournalError> {
-        // One list for all of them, or the mirror would be read for each.
-        let sql = format!(
-            "{GONE} AND {SCANNED} AND NOT EXISTS (SELECT 1 FROM attachment WHERE attachment.mirror = file.mirror
-                 AND attachment.path = file.path AND stage = 'completed' AND closed_at IS NULL
-                 AND (hash IS NULL OR hash NOT IN (SELECT hash FROM file WHERE mirror = ?1 AND absent_since IS NULL
-                     AND hash IS NOT NULL AND verdict <> 'settling' AND verdict <> 'ignored'
-                     AND verdict <> 'unrouted')))"
-        );
-        self.total(&sql, (mirror, UnixMillis(i64::MIN)), |row| rows::count(row, 0))
+    /// Of what is gone since `from` or later, the very files that are here, read, at another path: another one with the
+    /// same bytes is none of them.
+    fn renamed(&self, mirror: MirrorId, from: UnixMillis) -> Result<Files, JournalError> {
+        let count = |which, stage| {
+            // One list for all of them, or the mirror would be read for each.
+            let sql = format!(
+                "{GONE} AND {which} AND NOT EXISTS (SELECT 1 FROM attachment WHERE attachment.mirror = file.mirror
+                     AND attachment.path = file.path AND stage = '{stage}' AND closed_at IS NULL
+                     AND (file.dev, file.inode, attachment.size, attachment.hash) NOT IN (
+                         SELECT dev, inode, size, hash FROM file WHERE mirror = ?1 AND absent_since IS NULL
+                             AND hash IS NOT NULL AND verdict <> 'settling' AND verdict <> 'parked'
+                             AND verdict <> 'ignored' AND verdict <> 'unrouted'))"
+            );
+            self.total(&sql, (mirror, from), |row| rows::count(row, 0))
+        };
+        Ok(Files { visible: count(VISIBLE, "approved")?, scanned: count(SCANNED, "completed")? })
     }
 
     /// Files that are gone since `from` or later and stay at Connect by hand.
