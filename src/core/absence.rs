@@ -33,7 +33,7 @@ impl Files {
 pub struct Absences {
     /// Files that are gone and whose deletes are not announced yet.
     pub gone: Files,
-    /// When the first of the visible ones went; the next three counts go by it and are 0 without it.
+    /// When the first of the visible ones went, or where there is none, the first of all; the next counts go by it.
     pub first: Option<UnixMillis>,
     /// Files that went within a grace before `first`, or later, and are kept by hand. Who keeps one of those that went
     /// together says nothing of the others.
@@ -45,7 +45,7 @@ pub struct Absences {
     pub older: Files,
     /// Of these, those that the gaps of the listing hide.
     pub hidden: Files,
-    /// Of `gone` (and in that time, where there is a `first`), the very files that are here at another path. Counted, as
+    /// Of those that went in that time, the very files that are here at another path. Counted, as
     /// these are, only where the answer may depend on it.
     pub renamed: Files,
     /// Files that a person, who counted them, let go.
@@ -76,9 +76,8 @@ impl Absences {
     /// Weighs one as if its grace had begun.
     pub fn begin(&mut self, Beginning { is_visible, seen_at }: Beginning) {
         *self.gone.of(is_visible) += 1;
-        let Some(first) = self.first else { return };
         self.scanned += u64::from(!is_visible);
-        if seen_at.is_some_and(|seen_at| seen_at < first) {
+        if seen_at.zip(self.first).is_some_and(|(seen_at, first)| seen_at < first) {
             let older = self.older.of(is_visible);
             *older = older.saturating_sub(1);
         }

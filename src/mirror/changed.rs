@@ -56,7 +56,7 @@ impl MirrorLoop {
                 }
                 let (unread, changed) = reader.changed_present(id)?;
                 let tracked = reader.older_present(id, UnixMillis(i64::MAX))?;
-                let (missing, _) = reader.unannounced_deletes(id)?;
+                let missing = reader.unannounced_deletes(id)?;
                 Ok(Some(Changed { tracked, unread, changed, missing, released }))
             })
             .await?;

@@ -171,7 +171,7 @@ pub fn retry(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, now: UnixMillis) -> 
 /// Takes back what a person released of files that are not gone any more, or had no content after all: it is not left
 /// for others.
 pub fn narrow_release(tx: &Tx<'_>, mirror: MirrorId) -> Result<()> {
-    let gone = u32::try_from(tx.gone(mirror)?.0.all()).unwrap_or(u32::MAX);
+    let gone = u32::try_from(tx.gone(mirror)?.all()).unwrap_or(u32::MAX);
     match tx.mirror(mirror)? {
         Some(row) if row.released > gone => tx.set_released(mirror, gone),
         _ => Ok(()),
@@ -201,7 +201,7 @@ pub fn release(
         return Ok(ended);
     }
     // What is being scanned is deleted when that has ended.
-    let deletes = u32::try_from(tx.gone(mirror)?.0.all()).unwrap_or(u32::MAX);
+    let deletes = u32::try_from(tx.gone(mirror)?.all()).unwrap_or(u32::MAX);
     tx.set_released(mirror, deletes)?;
     for code in &ended {
         match code {

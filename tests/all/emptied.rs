@@ -171,6 +171,31 @@ fn a_delete_waits_while_all_else_is_in_scan_and_cannot_be_looked_at() {
     assert_eq!(stage.hold(), "", "one alone may go");
 }
 
+/// Nothing was visible yet, so nothing can be deleted yet; a stranger's file that the same pass finds was not there with
+/// them.
+#[test]
+fn what_is_lost_while_all_of_it_is_scanned_is_held() {
+    let stage = often();
+    let daemon = stage.daemon();
+    scan_now(&stage, &["in/a.txt", "in/b.txt"]);
+    assert!(daemon.stop().success());
+    fs::rename(stage.path("in"), stage.dir.path().join("aside")).unwrap();
+    stage.write("stranger.txt", "put into the empty folder");
+    stage.sandbox.set_scan(Scan::after(Duration::ZERO));
+    let daemon = stage.daemon();
+    stage.wait_hold("root-emptied");
+    stage.wait_verdict("stranger.txt", "attached");
+    stage.sandbox.advance_clock(SCAN);
+    wait("the scans end", || stage.visible().len() == 3, || daemon.log());
+    stage.wait_passes();
+    stage.wait_passes();
+    assert_eq!((stage.hold().as_str(), deletes(&stage)), ("root-emptied", 0));
+    fs::rename(stage.dir.path().join("aside"), stage.path("in")).unwrap();
+    wait("the hold ends", || stage.hold().is_empty(), || daemon.log());
+    stage.wait_attached();
+    stage.assert_settled(daemon);
+}
+
 /// What came back has the bytes of what did not.
 #[test]
 fn another_file_with_the_same_bytes_does_not_end_the_hold() {

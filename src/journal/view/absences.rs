@@ -13,6 +13,9 @@ use crate::types::{RelPath, UnixMillis};
 /// In milliseconds: what the delete budget is for.
 const HOUR_MS: i64 = 3_600_000;
 
+/// Before all times.
+const EVER: UnixMillis = UnixMillis(i64::MIN);
+
 /// Files that agents see; of those that are being scanned, see [`SCANNED`].
 const VISIBLE: &str = "EXISTS (SELECT 1 FROM attachment WHERE attachment.mirror = file.mirror
      AND attachment.path = file.path AND stage = 'approved' AND closed_at IS NULL)";
@@ -29,7 +32,7 @@ const OLDER: &str = "SELECT count(*) FROM file WHERE mirror = ?1 AND absent_sinc
      AND verdict <> 'ignored' AND verdict <> 'unrouted' AND NOT (verdict = 'parked' AND detail = 'unseen')";
 
 /// Files that are gone since a time or later, their deletes waiting.
-const GONE: &str = "SELECT count(*) FROM file WHERE mirror = ?1 AND absent_since >= ?2 AND verdict = 'deleting'";
+const GONE: &str = "FROM file WHERE mirror = ?1 AND absent_since >= ?2 AND verdict = 'deleting'";
 
 /// How the absences of a mirror are looked at.
 #[derive(Debug)]
@@ -45,10 +48,12 @@ pub struct AbsenceLook<'a> {
 impl View {
     /// What the deletes of a mirror are weighed by. To be asked at one moment.
     pub fn absences(&self, mirror: MirrorId, look: &AbsenceLook<'_>) -> Result<Absences, JournalError> {
-        let (gone, went) = self.gone(mirror)?;
+        let gone = self.gone(mirror)?;
         let row = self.mirror(mirror)?;
-        let begins = look.beginning.iter().any(|file| file.is_visible).then_some(look.now);
-        let first = went.into_iter().chain(begins).min();
+        let first = match self.first_gone(mirror, look, true)? {
+            None => self.first_gone(mirror, look, false)?,
+            first => first,
+        };
         let mut weighed = Absences {
             gone,
             first,
@@ -58,7 +63,7 @@ impl View {
             ..Absences::default()
         };
         let mut may_be_renamed = row.is_some_and(|row| row.holds.iter().any(|hold| hold.code == HoldCode::RootEmptied));
-        let since = first.map_or(UnixMillis(i64::MIN), |first| first.minus(look.grace));
+        let since = first.map_or(EVER, |first| first.minus(look.grace));
         if let Some(first) = first {
             (weighed.kept, weighed.scanned) = (self.kept_since(mirror, since)?, self.scanned_gone(mirror, since)?);
             let together = gone.visible + weighed.kept + weighed.scanned + look.beginning.len() as u64;
@@ -76,26 +81,34 @@ impl View {
         Ok(weighed)
     }
 
-    /// Files that are gone and whose deletes are not announced yet, and since when the first visible one is.
-    pub fn gone(&self, mirror: MirrorId) -> Result<(Files, Option<UnixMillis>), JournalError> {
-        let (visible, first) = self.unannounced_deletes(mirror)?;
-        Ok((Files { visible, scanned: self.scanned_gone(mirror, UnixMillis(i64::MIN))? }, first))
+    /// Files that are gone and whose deletes are not announced yet.
+    pub fn gone(&self, mirror: MirrorId) -> Result<Files, JournalError> {
+        Ok(Files { visible: self.unannounced_deletes(mirror)?, scanned: self.scanned_gone(mirror, EVER)? })
     }
 
-    /// Of the files whose delete waits, those that agents can still see and whose delete is not announced yet, and since
-    /// when the first of them is gone.
-    pub fn unannounced_deletes(&self, mirror: MirrorId) -> Result<(u64, Option<UnixMillis>), JournalError> {
-        let sql = format!(
-            "SELECT count(*), min(absent_since) FROM file
-             WHERE mirror = ?1 AND absent_since IS NOT NULL AND verdict = 'deleting' AND {VISIBLE}"
-        );
-        self.total(&sql, [mirror], |row| Ok((rows::count(row, 0)?, row.get(1)?)))
+    /// Of the files whose delete waits, those that agents can still see and whose delete is not announced yet.
+    pub fn unannounced_deletes(&self, mirror: MirrorId) -> Result<u64, JournalError> {
+        self.total(&format!("SELECT count(*) {GONE} AND {VISIBLE}"), (mirror, EVER), |row| rows::count(row, 0))
+    }
+
+    /// When the first of them went, or is about to.
+    fn first_gone(
+        &self,
+        mirror: MirrorId,
+        look: &AbsenceLook<'_>,
+        is_visible: bool,
+    ) -> Result<Option<UnixMillis>, JournalError> {
+        let which = if is_visible { VISIBLE } else { SCANNED };
+        let sql = format!("SELECT min(absent_since) {GONE} AND {which}");
+        let went: Option<UnixMillis> = self.total(&sql, (mirror, EVER), |row| row.get(0))?;
+        let begins = look.beginning.iter().any(|file| file.is_visible == is_visible).then_some(look.now);
+        Ok(went.into_iter().chain(begins).min())
     }
 
     /// Files that were being scanned when they went, since `from` or later, and whose scan has not ended: agents may see
     /// them yet.
     fn scanned_gone(&self, mirror: MirrorId, from: UnixMillis) -> Result<u64, JournalError> {
-        self.total(&format!("{GONE} AND {SCANNED}"), (mirror, from), |row| rows::count(row, 0))
+        self.total(&format!("SELECT count(*) {GONE} AND {SCANNED}"), (mirror, from), |row| rows::count(row, 0))
     }
 
     /// Of what is gone since `from` or later, the very files that are here, read, at another path: another one with the
@@ -104,7 +117,7 @@ impl View {
         let count = |which, stage| {
             // One list for all of them, or the mirror would be read for each.
             let sql = format!(
-                "{GONE} AND {which} AND NOT EXISTS (SELECT 1 FROM attachment WHERE attachment.mirror = file.mirror
+                "SELECT count(*) {GONE} AND {which} AND NOT EXISTS (SELECT 1 FROM attachment WHERE attachment.mirror = file.mirror
                      AND attachment.path = file.path AND stage = '{stage}' AND closed_at IS NULL
                      AND (file.dev, file.inode, attachment.size, attachment.hash) NOT IN (
                          SELECT dev, inode, size, hash FROM file WHERE mirror = ?1 AND absent_since IS NULL
