@@ -118,11 +118,15 @@ impl Absences {
     }
 
     /// What went together, what is here of the time before, and how much of that is hidden: of the visible files, and
-    /// of all.
+    /// of all. Alone, those that are kept tell nothing.
     fn readings(&self) -> [(u64, u64, u64); 2] {
-        let visible = self.gone.visible.saturating_sub(self.renamed.visible) + self.kept;
+        let together = |missing| if missing > 0 { missing + self.kept } else { 0 };
+        let visible = self.gone.visible.saturating_sub(self.renamed.visible);
         let scanned = self.scanned.saturating_sub(self.renamed.scanned);
-        [(visible, self.older.visible, self.hidden.visible), (visible + scanned, self.older.all(), self.hidden.all())]
+        [
+            (together(visible), self.older.visible, self.hidden.visible),
+            (together(visible + scanned), self.older.all(), self.hidden.all()),
+        ]
     }
 
     /// Weighs all due deletes at once: either they fit the budget of the sliding hour (or what a person released), or

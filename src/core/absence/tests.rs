@@ -35,6 +35,14 @@ fn invariant_3_an_emptied_root_is_told_from_one_delete() {
 }
 
 #[test]
+fn what_is_kept_tells_of_an_emptied_root_only_with_what_went_with_it() {
+    let weighed =
+        |visible, scanned, here| Absences { kept: 2, older: here, ..gone(visible, scanned) }.emptied().is_some();
+    assert!(weighed(1, 0, files(0, 0)) && weighed(0, 1, files(0, 0)) && weighed(1, 0, files(0, 9)));
+    assert!(!weighed(0, 1, files(0, 9)) && !weighed(0, 1, files(1, 0)) && !weighed(0, 0, files(0, 0)));
+}
+
+#[test]
 fn invariant_3_gaps_of_a_listing_are_no_proof_that_the_rest_is_there() {
     // Gone, here as far as is known, of these not looked at.
     let table = [
@@ -83,6 +91,7 @@ fn what_has_another_name_is_not_missing() {
     assert_eq!(renamed(gone(1, 1), (0, 1)), (false, false));
     assert_eq!(renamed(gone(3, 0), (1, 0)), (true, false));
     assert_eq!(renamed(gone(1, 2), (0, 1)), (true, false));
+    assert_eq!(renamed(Absences { kept: 2, ..gone(1, 1) }, (1, 1)), (false, true));
 }
 
 #[test]

@@ -157,7 +157,8 @@ fn what_is_here_under_another_name_is_not_missing() {
                     (file.hash, file.absent_since) = (Some(hash), absent);
                     tx.put_file(&file)?;
                     assert_eq!(weigh(&[])?.renamed.all(), renamed, "{what}");
-                    assert_eq!(weigh(&[path("elsewhere")])?.renamed.all(), 0, "a gap may hide that it is gone");
+                    assert_eq!(weigh(&[path("elsewhere")])?.renamed.all(), renamed, "{what}, beside a gap");
+                    assert_eq!(weigh(&[path("new")])?.renamed.all(), 0, "a gap may hide that it is gone");
                 }
                 Ok(())
             })

@@ -15,6 +15,8 @@ const HOUR_MS: i64 = 3_600_000;
 
 /// Before all times.
 const EVER: UnixMillis = UnixMillis(i64::MIN);
+/// After all times.
+const FOREVER: UnixMillis = UnixMillis(i64::MAX);
 
 /// Files that agents see; of those that are being scanned, see [`SCANNED`].
 const VISIBLE: &str = "EXISTS (SELECT 1 FROM attachment WHERE attachment.mirror = file.mirror
@@ -74,7 +76,7 @@ impl View {
             }
         }
         // What could not be looked at now may be gone under its new name, too.
-        if may_be_renamed && gone.all() > 0 && look.gaps.is_empty() {
+        if may_be_renamed && gone.all() > 0 && self.here_within(mirror, FOREVER, look.gaps, "TRUE")? == 0 {
             weighed.renamed = self.renamed(mirror, since)?;
         }
         look.beginning.iter().for_each(|file| weighed.begin(*file));
@@ -112,7 +114,7 @@ impl View {
     }
 
     /// Of what is gone since `from` or later, the very files that are here, read, at another path: another one with the
-    /// same bytes is none of them.
+    /// same bytes is none of them, nor is any on a disk that a boot has given another number.
     fn renamed(&self, mirror: MirrorId, from: UnixMillis) -> Result<Files, JournalError> {
         let count = |which, stage| {
             // One list for all of them, or the mirror would be read for each.
@@ -150,22 +152,25 @@ impl View {
     }
 
     /// Of these, how many are at the paths or below them.
-    pub fn older_within<'f>(
+    pub fn older_within(&self, mirror: MirrorId, before: UnixMillis, paths: &[RelPath]) -> Result<Files, JournalError> {
+        let visible = self.here_within(mirror, before, paths, VISIBLE)?;
+        Ok(Files { visible, scanned: self.here_within(mirror, before, paths, SCANNED)? })
+    }
+
+    /// Files known before `before` that are here, at the paths or below them, of a kind.
+    fn here_within(
         &self,
         mirror: MirrorId,
         before: UnixMillis,
-        paths: impl IntoIterator<Item = &'f RelPath>,
-    ) -> Result<Files, JournalError> {
-        let mut all = Files::default();
+        paths: &[RelPath],
+        which: &str,
+    ) -> Result<u64, JournalError> {
+        // One range, or all rows of the mirror would be read for each path.
+        let sql = format!("{OLDER} AND {which} AND path >= ?3 AND path < ?5 AND (path = ?3 OR path > ?4)");
+        let mut all = 0;
         for path in paths {
             let (from, to) = ([path.as_bytes(), b"/"].concat(), [path.as_bytes(), AFTER_SLASH].concat());
-            let count = |which| {
-                // One range, or all rows of the mirror would be read for each path.
-                let sql = format!("{OLDER} AND {which} AND path >= ?3 AND path < ?5 AND (path = ?3 OR path > ?4)");
-                self.total(&sql, (mirror, before, path, &from, &to), |row| rows::count(row, 0))
-            };
-            all.visible += count(VISIBLE)?;
-            all.scanned += count(SCANNED)?;
+            all += self.total(&sql, (mirror, before, path, from, to), |row| rows::count(row, 0))?;
         }
         Ok(all)
     }

@@ -363,7 +363,7 @@ fn invariant_3_a_known_file_that_cannot_be_looked_at_proves_nothing_either() {
         for path in ["a/f", "a/f/g", "a/fg", "b"] {
             w.bring(path, 1, Stage::Approved)?;
         }
-        let within = |path: &str| w.tx.older_within(w.mirror, at(i64::MAX), [&rel(path)]).map(|files| files.visible);
+        let within = |path: &str| w.tx.older_within(w.mirror, at(i64::MAX), &[rel(path)]).map(|files| files.visible);
         assert_eq!((within("a/f")?, within("a")?, within("b")?, within("c")?), (2, 3, 1, 0));
         Ok(())
     });
