@@ -7,7 +7,9 @@ use std::ops::ControlFlow;
 
 use crate::config::Config;
 use crate::core::absence::{Beginning, Deletes};
-use crate::core::model::{AttachmentId, FileRow, HandoverKind, MirrorId, ParkCode, Stage, Stat, Verdict};
+use crate::core::model::{
+    AttachmentId, FileRow, HandoverKind, Hold, HoldCode, MirrorId, ParkCode, Stage, Stat, Verdict,
+};
 use crate::core::plan::{self, Seen, Step};
 use crate::core::routing::{Unrouted, UnroutedReason};
 use crate::core::sidecar::Beside;
@@ -196,15 +198,26 @@ fn absences(
     let gaps: Vec<RelPath> = pass.gaps().cloned().collect();
     let look = AbsenceLook { grace: mirror.config.delete_grace, gaps: &gaps, beginning: &beginning, now };
     let weighed = reader.at_one_moment(|view| view.absences(id, &look))?;
-    if let Some(text) = weighed.emptied() {
+    let budget = mirror.config.delete_budget;
+    if let Some(text) = weighed.emptied().filter(|_| !mirror.is_held_by(HoldCode::RootEmptied)) {
         say.held(format!("{text}; nothing is deleted"));
+        return Ok(());
+    }
+    // Said already. Those of the root end where its listing got this far.
+    let stays = |hold: &Hold| match hold.code {
+        HoldCode::RootEmptied => !weighed.all_back(),
+        HoldCode::DeleteBudget => !weighed.fits_again(&budget),
+        HoldCode::AllChanged | HoldCode::JournalRebuilt => true,
+        HoldCode::RootMissing | HoldCode::RootReplaced | HoldCode::RootUnreadable | HoldCode::Auth => false,
+    };
+    if mirror.holds().iter().any(stays) {
         return Ok(());
     }
     if weighed.may_be_emptied() {
         say.held("what is gone may be more than what could be listed; nothing is deleted".to_owned());
         return Ok(());
     }
-    match weighed.allow(due.len() as u64, &mirror.config.delete_budget) {
+    match weighed.allow(due.len() as u64, &budget) {
         Deletes::Hold(text) => say.held(format!("{text}; nothing is deleted")),
         Deletes::Go => {
             for path in &due {

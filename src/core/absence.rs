@@ -36,7 +36,7 @@ pub struct Absences {
     /// When the first of the visible ones went, or where there is none, the first of all; the next counts go by it.
     pub first: Option<UnixMillis>,
     /// Files that went within a grace before `first`, or later, and are kept by hand. Who keeps one of those that went
-    /// together says nothing of the others.
+    /// together says nothing of the others, and without others it says nothing at all.
     pub kept: u64,
     /// Of `gone.scanned`, those that went in that time.
     pub scanned: u64,
@@ -45,8 +45,8 @@ pub struct Absences {
     pub older: Files,
     /// Of these, those that the gaps of the listing hide.
     pub hidden: Files,
-    /// Of those that went in that time, the very files that are here at another path. Counted, as
-    /// these are, only where the answer may depend on it.
+    /// Of those that went in that time, the very files that are here at another path. Counted, as these are, only where
+    /// the answer may depend on it.
     pub renamed: Files,
     /// Files that a person, who counted them, let go.
     pub released: u64,
@@ -127,6 +127,11 @@ impl Absences {
             (together(visible), self.older.visible, self.hidden.visible),
             (together(visible + scanned), self.older.all(), self.hidden.all()),
         ]
+    }
+
+    /// Whether nothing is due, and nothing visible is to come, that a budget could have held; or none is set any more.
+    pub fn fits_again(&self, budget: &DeleteBudget) -> bool {
+        self.gone.visible == 0 || budget.allowed(self.tracked).is_none()
     }
 
     /// Weighs all due deletes at once: either they fit the budget of the sliding hour (or what a person released), or

@@ -98,7 +98,7 @@ impl MirrorLoop {
         }
         if let Deletes::Hold(text) = weighed.allow(due, &budget) {
             self.mirror.begin_hold(journal, HoldCode::DeleteBudget, text).await?;
-        } else if weighed.gone.visible == 0 || keeps || budget.allowed(weighed.tracked).is_none() {
+        } else if keeps || weighed.fits_again(&budget) {
             self.mirror.end_hold(journal, HoldCode::DeleteBudget).await?;
         }
         Ok(())

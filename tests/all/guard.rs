@@ -80,8 +80,10 @@ fn an_emptied_root_stays_held_until_every_file_is_back_or_kept() {
     stage.wait_passes();
     stage.wait_passes();
     assert_eq!((holds(&stage), deletes(&stage)), (vec!["root-emptied".to_owned()], 0));
-    // A restart is no wiser.
+    // A plan and a restart are no wiser.
     assert!(daemon.stop().success());
+    let planned = text(&stage.run(&["plan"]));
+    assert!(planned.contains("root-emptied: 6 attached files are gone") && !planned.contains("delete "), "{planned}");
     let daemon = stage.daemon();
     stage.wait_passes();
     assert_eq!((holds(&stage), deletes(&stage)), (vec!["root-emptied".to_owned()], 0));
