@@ -207,8 +207,7 @@ fn absences(
     let stays = |hold: &Hold| match hold.code {
         HoldCode::RootEmptied => !weighed.all_back(),
         HoldCode::DeleteBudget => !weighed.fits_again(&budget),
-        HoldCode::AllChanged | HoldCode::JournalRebuilt => true,
-        HoldCode::RootMissing | HoldCode::RootReplaced | HoldCode::RootUnreadable | HoldCode::Auth => false,
+        code => code.stops_deletes() && !code.is_of_the_root(),
     };
     if mirror.holds().iter().any(stays) {
         return Ok(());
@@ -236,10 +235,7 @@ fn begins(reader: &Reader, mirror: &Mirror, path: &RelPath) -> Result<Option<Beg
     }
     let all = reader.attachments_of(mirror.id, path)?;
     let is_visible = all.iter().any(|a| a.stage == Stage::Approved);
-    let says_nothing =
-        matches!(row.verdict, Verdict::Ignored(_) | Verdict::Unrouted(_) | Verdict::Parked(ParkCode::Unseen));
-    let is_here = row.absent_since.is_none() && !says_nothing;
-    Ok(Some(Beginning { is_visible, seen_at: is_here.then_some(row.seen_at) }))
+    Ok(Some(Beginning { is_visible, seen_at: row.absent_since.is_none().then_some(row.seen_at) }))
 }
 
 /// Decides as the daemon would once the file has settled.

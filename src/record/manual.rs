@@ -168,8 +168,7 @@ pub fn retry(tx: &Tx<'_>, mirror: MirrorId, path: &RelPath, now: UnixMillis) -> 
     Ok(true)
 }
 
-/// Takes back what a person released of files that are not gone any more, or had no content after all: it is not left
-/// for others.
+/// Takes back what a person released of files that are here again, or that agents never saw: it is not left for others.
 pub fn narrow_release(tx: &Tx<'_>, mirror: MirrorId) -> Result<()> {
     let gone = u32::try_from(tx.gone(mirror)?.all()).unwrap_or(u32::MAX);
     match tx.mirror(mirror)? {

@@ -10,8 +10,8 @@ use crate::core::absence::{Absences, Beginning, Files};
 use crate::core::model::{HoldCode, MirrorId};
 use crate::types::{RelPath, UnixMillis};
 
-/// In milliseconds: what the delete budget is for.
-const HOUR_MS: i64 = 3_600_000;
+/// What the delete budget is for.
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// Before all times.
 const EVER: UnixMillis = UnixMillis(i64::MIN);
@@ -50,24 +50,26 @@ pub struct AbsenceLook<'a> {
 impl View {
     /// What the deletes of a mirror are weighed by. To be asked at one moment.
     pub fn absences(&self, mirror: MirrorId, look: &AbsenceLook<'_>) -> Result<Absences, JournalError> {
-        let gone = self.gone(mirror)?;
+        let (visible, first_visible) = self.gone_of(mirror, VISIBLE, EVER)?;
+        let (scanned, first_scanned) = self.gone_of(mirror, SCANNED, EVER)?;
+        let gone = Files { visible, scanned };
+        let begins = |is_visible| look.beginning.iter().any(|file| file.is_visible == is_visible).then_some(look.now);
+        let first_of = |went: Option<_>, is_visible| went.into_iter().chain(begins(is_visible)).min();
+        let first = first_of(first_visible, true).or_else(|| first_of(first_scanned, false));
         let row = self.mirror(mirror)?;
-        let first = match self.first_gone(mirror, look, true)? {
-            None => self.first_gone(mirror, look, false)?,
-            first => first,
-        };
         let mut weighed = Absences {
             gone,
             first,
             tracked: self.tracked_count(mirror)?,
-            recent: self.deletes_since(mirror, UnixMillis(look.now.0.saturating_sub(HOUR_MS)))?,
+            recent: self.deletes_since(mirror, look.now.minus(HOUR))?,
             released: row.as_ref().map_or(0, |row| u64::from(row.released)),
             ..Absences::default()
         };
         let mut may_be_renamed = row.is_some_and(|row| row.holds.iter().any(|hold| hold.code == HoldCode::RootEmptied));
         let since = first.map_or(EVER, |first| first.minus(look.grace));
         if let Some(first) = first {
-            (weighed.kept, weighed.scanned) = (self.kept_since(mirror, since)?, self.scanned_gone(mirror, since)?);
+            weighed.kept = self.kept_since(mirror, since)?;
+            (weighed.scanned, _) = self.gone_of(mirror, SCANNED, since)?;
             let together = gone.visible + weighed.kept + weighed.scanned + look.beginning.len() as u64;
             if together >= 2 || !look.gaps.is_empty() {
                 weighed.older = self.older(mirror, first)?;
@@ -85,32 +87,24 @@ impl View {
 
     /// Files that are gone and whose deletes are not announced yet.
     pub fn gone(&self, mirror: MirrorId) -> Result<Files, JournalError> {
-        Ok(Files { visible: self.unannounced_deletes(mirror)?, scanned: self.scanned_gone(mirror, EVER)? })
+        let (scanned, _) = self.gone_of(mirror, SCANNED, EVER)?;
+        Ok(Files { visible: self.unannounced_deletes(mirror)?, scanned })
     }
 
     /// Of the files whose delete waits, those that agents can still see and whose delete is not announced yet.
     pub fn unannounced_deletes(&self, mirror: MirrorId) -> Result<u64, JournalError> {
-        self.total(&format!("SELECT count(*) {GONE} AND {VISIBLE}"), (mirror, EVER), |row| rows::count(row, 0))
+        Ok(self.gone_of(mirror, VISIBLE, EVER)?.0)
     }
 
-    /// When the first of them went, or is about to.
-    fn first_gone(
+    /// Files of a kind that are gone since `from` or later, their deletes waiting, and since when the first of them is.
+    fn gone_of(
         &self,
         mirror: MirrorId,
-        look: &AbsenceLook<'_>,
-        is_visible: bool,
-    ) -> Result<Option<UnixMillis>, JournalError> {
-        let which = if is_visible { VISIBLE } else { SCANNED };
-        let sql = format!("SELECT min(absent_since) {GONE} AND {which}");
-        let went: Option<UnixMillis> = self.total(&sql, (mirror, EVER), |row| row.get(0))?;
-        let begins = look.beginning.iter().any(|file| file.is_visible == is_visible).then_some(look.now);
-        Ok(went.into_iter().chain(begins).min())
-    }
-
-    /// Files that were being scanned when they went, since `from` or later, and whose scan has not ended: agents may see
-    /// them yet.
-    fn scanned_gone(&self, mirror: MirrorId, from: UnixMillis) -> Result<u64, JournalError> {
-        self.total(&format!("SELECT count(*) {GONE} AND {SCANNED}"), (mirror, from), |row| rows::count(row, 0))
+        which: &str,
+        from: UnixMillis,
+    ) -> Result<(u64, Option<UnixMillis>), JournalError> {
+        let sql = format!("SELECT count(*), min(absent_since) {GONE} AND {which}");
+        self.total(&sql, (mirror, from), |row| Ok((rows::count(row, 0)?, row.get(1)?)))
     }
 
     /// Of what is gone since `from` or later, the very files that are here, read, at another path: another one with the
