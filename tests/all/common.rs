@@ -43,6 +43,13 @@ impl Stage {
         Self::with(|_| {})
     }
 
+    /// With a full pass every second, for what only a full pass does.
+    pub fn often() -> Self {
+        let mut stage = Self::new();
+        stage.mirror.push_str("rescan = \"1s\"\n");
+        stage
+    }
+
     /// A stage whose sandbox is set up by `change`. `CASEDROP_TEST_SWITCH=NAME` (a name of `Switches::ALL`) puts a
     /// whole run under that setting of what AWS leaves open; a test that sets switches of its own keeps them.
     pub fn with(change: impl FnOnce(&mut Settings)) -> Self {

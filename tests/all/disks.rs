@@ -14,7 +14,7 @@ use casedrop_sandbox::{Fault, FaultKind, FileStatus, Op};
 
 use crate::common::{Daemon, Stage, sha256, text, wait};
 use crate::ingest::{self, tree};
-use crate::mounts::{as_a_user, inside, must, often, sh, start};
+use crate::mounts::{as_a_user, inside, must, sh, start};
 
 /// The first line about it, not those that say that it lasts.
 const NO_JOURNAL: &str = "\"without a journal that takes writes";
@@ -48,7 +48,7 @@ fn a_root_that_turns_read_only_is_mirrored_as_before() {
     if !inside("disks::a_root_that_turns_read_only_is_mirrored_as_before") {
         return;
     }
-    let stage = often();
+    let stage = Stage::often();
     let own = stage.dir.path().join("own");
     disk(&own, "16m");
     must("mount --bind \"$1\" \"$2\"", &[&own, &stage.drop]);
@@ -223,7 +223,7 @@ fn work_meanwhile(stage: &Stage, daemon: &Daemon) {
 
 #[test]
 fn a_journal_that_takes_no_write_for_a_while_stops_new_work_and_nothing_else() {
-    let stage = often();
+    let stage = Stage::often();
     stage.write("known.txt", "known");
     let daemon = stage.daemon();
     stage.wait_attached();
@@ -257,7 +257,7 @@ fn a_journal_whose_disk_is_given_up_is_waited_for_and_lost_nothing() {
     if !inside("disks::a_journal_whose_disk_is_given_up_is_waited_for_and_lost_nothing") {
         return;
     }
-    let stage = often();
+    let stage = Stage::often();
     // Not in the stage's folder, whose files are all searched for secrets.
     let elsewhere = tempfile::tempdir().unwrap();
     let (state, image) = (stage.dir.path().join("state"), elsewhere.path().join("image"));

@@ -9,13 +9,6 @@ use casedrop_sandbox::{Op, Scan};
 
 const SCAN: Duration = Duration::from_secs(3600);
 
-/// Full passes every second, and a grace that is over at once.
-fn often() -> Stage {
-    let mut stage = Stage::new();
-    stage.mirror.push_str("rescan = \"1s\"\n");
-    stage
-}
-
 fn deletes(stage: &Stage) -> usize {
     stage.count(Op::DeleteAttachedFile)
 }
@@ -31,6 +24,16 @@ fn scan_now(stage: &Stage, names: &[&str]) {
     }
 }
 
+/// One file that agents see, and others whose scans last.
+fn with_scans(seen: &str, scanned: &[&str]) -> (Stage, Daemon) {
+    let stage = Stage::often();
+    stage.write(seen, "seen");
+    let daemon = stage.daemon();
+    stage.wait_attached();
+    scan_now(&stage, scanned);
+    (stage, daemon)
+}
+
 fn release(stage: &Stage, count: &str) {
     let output = stage.run(&["release", "drop", "--count", count]);
     assert!(output.status.success(), "{}", text(&output));
@@ -44,11 +47,7 @@ fn wait_deletes(stage: &Stage, count: usize, daemon: &Daemon) {
 #[test]
 fn a_root_that_is_emptied_during_a_scan_is_held() {
     for stays in [false, true] {
-        let stage = often();
-        stage.write("in/seen.txt", "seen");
-        let daemon = stage.daemon();
-        stage.wait_attached();
-        scan_now(&stage, &["in/scanned.txt", "stays.txt"]);
+        let (stage, daemon) = with_scans("in/seen.txt", &["in/scanned.txt", "stays.txt"]);
         fs::rename(stage.path("in"), stage.dir.path().join("aside")).unwrap();
         if stays {
             wait_deletes(&stage, 1, &daemon);
@@ -82,11 +81,7 @@ fn a_root_that_is_emptied_during_a_scan_is_held() {
 /// What a person let go of files in scan is theirs: others that go meanwhile were counted by nobody.
 #[test]
 fn what_was_released_for_files_in_scan_is_not_left_for_others() {
-    let stage = often();
-    stage.write("seen.txt", "seen");
-    let daemon = stage.daemon();
-    stage.wait_attached();
-    scan_now(&stage, &["in/a.txt", "in/b.txt"]);
+    let (stage, daemon) = with_scans("seen.txt", &["in/a.txt", "in/b.txt"]);
     fs::rename(stage.path("in"), stage.dir.path().join("aside")).unwrap();
     fs::remove_file(stage.path("seen.txt")).unwrap();
     stage.wait_hold("root-emptied");
@@ -118,11 +113,7 @@ fn what_was_released_for_files_in_scan_is_not_left_for_others() {
 /// Nothing brings a renamed file back to its old path, and nothing needs to.
 #[test]
 fn a_folder_renamed_during_a_scan_is_not_held_for_good() {
-    let stage = often();
-    stage.write("in/seen.txt", "seen");
-    let daemon = stage.daemon();
-    stage.wait_attached();
-    scan_now(&stage, &["in/a.txt", "in/b.txt"]);
+    let (stage, daemon) = with_scans("in/seen.txt", &["in/a.txt", "in/b.txt"]);
     assert!(daemon.stop().success());
     // So that a full pass, and no look at one folder, sees it first.
     fs::rename(stage.path("in"), stage.path("renamed")).unwrap();
@@ -142,11 +133,7 @@ fn a_folder_renamed_during_a_scan_is_not_held_for_good() {
 /// A file in scan that cannot be looked at proves neither that the root is there nor that it is gone.
 #[test]
 fn a_delete_waits_while_all_else_is_in_scan_and_cannot_be_looked_at() {
-    let stage = often();
-    stage.write("seen.txt", "seen");
-    let daemon = stage.daemon();
-    stage.wait_attached();
-    scan_now(&stage, &["closed/scanned.txt"]);
+    let (stage, daemon) = with_scans("seen.txt", &["closed/scanned.txt"]);
     assert!(daemon.stop().success());
     // To root every folder is open; as a mount point of its own it is closed to anybody.
     let closed = stage.path("closed");
@@ -175,7 +162,7 @@ fn a_delete_waits_while_all_else_is_in_scan_and_cannot_be_looked_at() {
 /// them.
 #[test]
 fn what_is_lost_while_all_of_it_is_scanned_is_held() {
-    let stage = often();
+    let stage = Stage::often();
     let daemon = stage.daemon();
     scan_now(&stage, &["in/a.txt", "in/b.txt"]);
     assert!(daemon.stop().success());
@@ -199,7 +186,7 @@ fn what_is_lost_while_all_of_it_is_scanned_is_held() {
 /// What came back has the bytes of what did not.
 #[test]
 fn another_file_with_the_same_bytes_does_not_end_the_hold() {
-    let stage = often();
+    let stage = Stage::often();
     stage.write("one/letter.txt", "the same letter");
     let _daemon = stage.daemon();
     stage.wait_attached();

@@ -8,13 +8,6 @@ use std::time::Duration;
 use crate::common::{Daemon, NOBODY, Stage, text, wait};
 use casedrop_sandbox::{FileStatus, LedgerFile, Op, Scan};
 
-/// Full passes every second, and a grace that is over at once.
-fn often() -> Stage {
-    let mut stage = Stage::new();
-    stage.mirror.push_str("rescan = \"1s\"\n");
-    stage
-}
-
 /// The pass after the one that sees a file gone announces its delete.
 fn without_grace() -> Stage {
     let mut stage = Stage::new();
@@ -62,7 +55,7 @@ fn unreachable(stage: &Stage) -> PathBuf {
 
 #[test]
 fn an_emptied_root_stays_held_until_every_file_is_back_or_kept() {
-    let stage = often();
+    let stage = Stage::often();
     let known = names_in("in", 6);
     attach(&stage, &known);
     let daemon = stage.daemon();
@@ -111,7 +104,7 @@ fn an_emptied_root_stays_held_until_every_file_is_back_or_kept() {
 
 #[test]
 fn neither_more_files_nor_one_that_came_back_ends_a_hold_of_the_budget() {
-    let mut stage = often();
+    let mut stage = Stage::often();
     stage.mirror = stage.mirror.replace("\"off\"", "\"50, 20%\"");
     let known = [names_in("in", 3), names(7)].concat();
     attach(&stage, &known);
@@ -137,7 +130,7 @@ fn neither_more_files_nor_one_that_came_back_ends_a_hold_of_the_budget() {
 
 #[test]
 fn holds_stand_side_by_side_and_a_release_ends_only_what_it_showed() {
-    let stage = often();
+    let stage = Stage::often();
     attach(&stage, &names_in("in", 4));
     let daemon = stage.daemon();
     stage.wait_attached();
@@ -171,7 +164,7 @@ fn holds_stand_side_by_side_and_a_release_ends_only_what_it_showed() {
 
 #[test]
 fn a_release_accepts_the_folder_that_it_showed() {
-    let stage = often();
+    let stage = Stage::often();
     attach(&stage, &names(3));
     let daemon = stage.daemon();
     stage.wait_attached();
@@ -216,7 +209,7 @@ fn touch_all(stage: &Stage, names: &[String]) {
 
 #[test]
 fn touched_files_cause_no_hold_and_changed_ones_are_held_until_released_once() {
-    let stage = often();
+    let stage = Stage::often();
     let known = names(12);
     attach(&stage, &known);
     let daemon = stage.daemon();
@@ -283,7 +276,7 @@ fn keep(stage: &Stage, name: &str) -> Output {
 
 #[test]
 fn a_delete_in_its_grace_is_listed_and_called_back() {
-    let mut stage = often();
+    let mut stage = Stage::often();
     stage.mirror = stage.mirror.replace("\"1s\"\ndelete_budget", "\"1h\"\ndelete_budget");
     let known = names(4);
     attach(&stage, &known);
@@ -403,7 +396,7 @@ fn a_policy_that_keeps_calls_announced_deletes_back() {
 
 #[test]
 fn a_folder_that_cannot_be_listed_is_shown_and_nothing_below_it_is_deleted() {
-    let stage = often();
+    let stage = Stage::often();
     stage.write("open/a.txt", "a");
     stage.write("closed/b.txt", "b");
     stage.sync();

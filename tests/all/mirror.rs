@@ -14,13 +14,6 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::common::{Pace, Stage, sha256, text, undisturbed, wait};
 use casedrop_sandbox::{FileStatus, Op, Scan};
 
-/// A stage whose full passes come every second, for what only a full pass does.
-fn often() -> Stage {
-    let mut stage = Stage::new();
-    stage.mirror.push_str("rescan = \"1s\"\n");
-    stage
-}
-
 /// A grace that no pause of a busy machine outlasts.
 fn patient(stage: &mut Stage) {
     stage.mirror = stage.mirror.replace("delete_grace = \"1s\"", "delete_grace = \"1h\"");
@@ -299,7 +292,7 @@ fn deletes_wait_for_their_grace_and_spare_what_comes_back() {
 
 #[test]
 fn beyond_the_budget_nothing_goes_until_a_person_releases_exactly_that() {
-    let mut stage = often();
+    let mut stage = Stage::often();
     stage.mirror = stage.mirror.replace("\"off\"", "\"3, 100%\"");
     // Five are gone in one step: of some that go one by one, the first would be within the budget.
     let names: Vec<String> = (0..8).map(|n| if n < 5 { format!("gone/{n}.txt") } else { format!("{n}.txt") }).collect();
@@ -360,7 +353,7 @@ fn changes_while_stopped_are_found_at_the_start() {
 
 #[test]
 fn an_emptied_root_deletes_nothing() {
-    let stage = often();
+    let stage = Stage::often();
     attach(&stage, &["all/a.txt", "all/b.txt", "all/folder/c.txt"]);
     let daemon = stage.daemon();
     stage.wait_attached();
@@ -383,7 +376,7 @@ fn an_emptied_root_deletes_nothing() {
 
 #[test]
 fn a_root_that_goes_away_or_is_replaced_deletes_nothing() {
-    let stage = often();
+    let stage = Stage::often();
     attach(&stage, &["a.txt", "b.txt", "folder/c.txt"]);
     let daemon = stage.daemon();
     stage.wait_attached();
@@ -450,7 +443,7 @@ fn grows() -> bool {
 
 #[test]
 fn a_reload_takes_a_good_configuration_and_refuses_a_broken_one() {
-    let mut stage = often();
+    let mut stage = Stage::often();
     attach(&stage, &["keep.txt", "private/a.txt", "private/b.txt"]);
     let daemon = stage.daemon();
     stage.wait_attached();

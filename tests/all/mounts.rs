@@ -91,12 +91,6 @@ pub fn unmount(path: &Path, daemon: &Daemon) {
     wait("the disk is not busy", || sh("umount \"$1\"", &[path]).status.success(), || daemon.log());
 }
 
-pub fn often() -> Stage {
-    let mut stage = Stage::new();
-    stage.mirror.push_str("rescan = \"1s\"\n");
-    stage
-}
-
 /// Until the daemon has looked everywhere several times, for longer than any grace here: what it did not do by then, it
 /// does not do. A look that begins tells that the one before has ended.
 fn look_past_the_grace(stage: &Stage, daemon: &Daemon) {
@@ -203,7 +197,7 @@ fn a_network_that_is_cut_and_comes_back_uses_up_no_try() {
     if !inside("mounts::a_network_that_is_cut_and_comes_back_uses_up_no_try") {
         return;
     }
-    let stage = often();
+    let stage = Stage::often();
     stage.write("before.txt", "before");
     let daemon = stage.daemon();
     stage.wait_attached();
@@ -238,7 +232,7 @@ fn limit(daemon: &Daemon, files: &str) -> bool {
 
 #[test]
 fn without_descriptors_nothing_is_deleted_parked_or_held() {
-    let stage = often();
+    let stage = Stage::often();
     stage.write("folder/a.txt", "a");
     stage.write("folder/b.txt", "b");
     stage.write("c.txt", "c");
